@@ -1,0 +1,148 @@
+"""YAML and `key=value` into the dataclasses of config, and back; errors name the key and the nearest valid one."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from sermodels.errors import UserError
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
+    """Validate a nested mapping into the dataclass `kind`.
+
+    Args:
+        kind: a dataclass type, nested ones included.
+        mapping: plain YAML values.
+        where: what to call the source in an error: a file or "command line".
+
+    Raises:
+        UserError: one line with source, dotted key, value found and what was expected.
+    """
+    try:
+        return _adapter(kind).validate_python(_plain(mapping))
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(kind, error)}") from None
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file holding a mapping; nothing in it is executed.
+
+    Raises:
+        UserError: missing, not readable, not YAML (with its line), or not a mapping.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path}: expected a mapping of settings, found a {type(loaded).__name__}")
+    return loaded
+
+
+def dump_yaml(config: Any) -> str:
+    """Write a dataclass, or plain values, as YAML that `load_yaml` and `parse` read back."""
+    return yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def to_plain(config: Any) -> Any:
+    """Turn dataclasses and tuples into dicts and lists, as YAML and JSON have them."""
+    if dataclasses.is_dataclass(config):
+        return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {key: to_plain(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [to_plain(value) for value in config]
+    return config
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping → one level with dotted keys: {"teacher": {"lr": 1}} → {"teacher.lr": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested copy of `base` with the dotted `changes` put in: merged({}, {"a.b": 1}) → {"a": {"b": 1}}."""
+    result = {k: merged(v, {}) if isinstance(v, Mapping) else v for k, v in base.items()}
+    for dotted, value in changes.items():
+        *parents, leaf = dotted.split(".")
+        here = result
+        for part in parents:
+            below = here.get(part)
+            here[part] = here = dict(below) if isinstance(below, Mapping) else {}
+        here[leaf] = value
+    return result
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """`key=value` words of a command line → dotted keys with YAML values.
+
+    Raises:
+        UserError: a word without "=" or with a value that is not YAML.
+    """
+    changes: dict[str, Any] = {}
+    for word in overrides:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise UserError(f"command line: {word!r} is not of the form key=value, like teacher.lr=3e-4")
+        try:
+            changes[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"command line: {key}: {text!r} is not a YAML value") from None
+    return changes
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(_strict(kind))
+
+
+def _strict(kind: Any) -> Any:
+    """Make `kind`, and every dataclass in its fields, refuse unknown keys."""
+    if dataclasses.is_dataclass(kind):
+        kind.__pydantic_config__ = ConfigDict(extra="forbid")
+        for f in dataclasses.fields(kind):
+            _strict(f.type)
+    return kind
+
+
+def _explain(kind: type, error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        near = difflib.get_close_matches(key, names := _names(kind), n=1, cutoff=0.5)
+        near = near or [n for n in names if n.split(".")[-1] == key.split(".")[-1]][:1]
+        hint = f"; the nearest valid name is {near[0]!r}" if near else f"; valid names are {', '.join(names)}"
+        return f"unknown key {key!r}{hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    found = f" (found {first['input']!r})" if first["type"] != "value_error" else ""
+    return f"{key}: {message}{found}" if key else message
+
+
+def _names(kind: Any, prefix: str = "") -> list[str]:
+    names = []
+    for f in dataclasses.fields(kind):
+        inner = dataclasses.is_dataclass(f.type)
+        names += _names(f.type, f"{prefix}{f.name}.") if inner else [f"{prefix}{f.name}"]
+    return names
