@@ -110,6 +110,7 @@ class Student(Stage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1: the student's last epoch is the score")
         _require(self.depth >= 1, "depth", self.depth, "at least 1")
         _require(self.heads >= 1, "heads", self.heads, "at least 1")
 

@@ -78,7 +78,7 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested copy of `base` with the dotted `changes` put in: merged({}, {"a.b": 1}) → {"a": {"b": 1}}."""
+    """Nested copy of `base` with the dotted `changes` put in; {"a.b": 1} becomes {"a": {"b": 1}}."""
     result = {k: merged(v, {}) if isinstance(v, Mapping) else v for k, v in base.items()}
     for dotted, value in changes.items():
         *parents, leaf = dotted.split(".")

@@ -1,0 +1,183 @@
+"""L networks of one shape, trained as one: the seeds and folds of a configuration are lanes.
+
+Two ways with the same meaning: `LoopedLanes` trains lane after lane (as fast on a CPU, and simplest);
+`StackedLanes` puts a leading axis L before every parameter and trains all lanes in each step (for a GPU).
+
+A lane's state is a flat dict: `network.*`, Adam's `exp_avg.*` and `exp_avg_sq.*`, and `step`, its steps so far.
+L lanes, S steps, B rows of a batch, D feature size, K classes.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+
+from sermodels.batches import Batch, Order, Source
+from sermodels.networks import Network, Output
+
+Loss = Callable[[Output, Batch], Tensor]  # mean over the rows of a batch, by weight
+State = dict[str, Tensor]
+Tick = Callable[[], None]
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's usual constants (Kingma & Ba 2015)
+ROWS_AT_ONCE = 32  # of an evaluation
+
+
+class LoopedLanes:
+    """Each lane a network and an optimizer of its own, one after the other."""
+
+    def __init__(self, networks: Sequence[Network], states: Sequence[State | None]):
+        """Take over networks; a state, where there is one, replaces parameters and sets Adam's moments."""
+        self.networks = list(networks)
+        self.optimizers = [torch.optim.Adam(n.parameters(), fused=True) for n in networks]
+        for network, optimizer, state in zip(self.networks, self.optimizers, states, strict=True):
+            if state is not None:
+                _restore(network, optimizer, state)
+
+    def train_epoch(self, order: Order, source: Source, loss: Loss, lr: float, tick: Tick) -> list[float]:
+        """One epoch of every lane; returns each lane's mean loss over its rows. `tick` is called after each step."""
+        losses = []
+        for lane, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
+            optimizer.param_groups[0]["lr"] = lr
+            summed = 0.0
+            for rows_B, weights_B in zip(order.rows[lane], order.weights[lane], strict=True):
+                rows_B = rows_B[weights_B > 0]
+                if len(rows_B):
+                    summed += len(rows_B) * _step(network, optimizer, source.of_lane(lane, rows_B), loss)
+                    tick()
+            losses.append(summed / int(order.weights[lane].sum()))
+        return losses
+
+    def outputs(self, source: Source, rows: Sequence[Tensor]) -> list[Output]:
+        """What each lane's network says of its rows, without gradients: logits (n, K), features (n, D) a lane."""
+        return [infer(network, source, own) for network, own in zip(self.networks, rows, strict=True)]
+
+    def states(self) -> list[State]:
+        """A copy of each lane's state."""
+        return [_state(n, o) for n, o in zip(self.networks, self.optimizers, strict=True)]
+
+
+class StackedLanes:
+    """All lanes in one program: parameters, gradients and Adam's moments have a leading axis L."""
+
+    def __init__(self, networks: Sequence[Network], states: Sequence[State | None]):
+        """Stack networks of one shape; a state, where there is one, replaces parameters and Adam's moments."""
+        self.template = networks[0]
+        parameters, _ = stack_module_state(list(networks))
+        self.parameters = {name: p.detach() for name, p in parameters.items()}
+        self.exp_avg = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self.exp_avg_sq = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self.steps_L = torch.zeros(len(networks), device=next(iter(self.parameters.values())).device)
+        for lane, state in enumerate(states):
+            if state is not None:
+                self._restore(lane, state)
+
+    def train_epoch(self, order: Order, source: Source, loss: Loss, lr: float, tick: Tick) -> list[float]:
+        """One epoch of every lane; returns each lane's mean loss over its rows. `tick` is called after each step."""
+
+        def loss_of_lane(parameters: State, batch: Batch) -> Tensor:
+            return loss(functional_call(self.template, parameters, (batch.images,)), batch)
+
+        gradients_of_all = vmap(grad_and_value(loss_of_lane))
+        summed_L = torch.zeros_like(order.weights[:, 0, 0])
+        for rows_LB, weights_LB in zip(order.rows.unbind(1), order.weights.unbind(1), strict=True):
+            gradients, losses_L = gradients_of_all(self.parameters, source.of_all(rows_LB, weights_LB))
+            rows_L = weights_LB.sum(1)
+            self._adam(gradients, lr, active_L=rows_L > 0)
+            summed_L += rows_L * losses_L
+            tick()
+        return (summed_L / order.weights.sum((1, 2))).tolist()
+
+    @torch.no_grad()
+    def outputs(self, source: Source, rows: Sequence[Tensor]) -> list[Output]:
+        """What each lane's network says of its rows, without gradients: logits (n, K), features (n, D) a lane."""
+        padded_LR = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+
+        def of_lane(parameters: State, images: Tensor) -> Output:
+            return functional_call(self.template, parameters, (images,))
+
+        parts = [
+            vmap(of_lane)(self.parameters, source.data.images(rows_LB))
+            for rows_LB in padded_LR.split(ROWS_AT_ONCE, dim=1)
+        ]
+        logits, features = (torch.cat(pieces, dim=1) for pieces in zip(*parts, strict=True))
+        return [Output(logits[lane, : len(own)], features[lane, : len(own)]) for lane, own in enumerate(rows)]
+
+    def states(self) -> list[State]:
+        """A copy of each lane's state."""
+        return [self._state(lane) for lane in range(len(self.steps_L))]
+
+    @torch.no_grad()
+    def _adam(self, gradients: State, lr: float, active_L: Tensor) -> None:
+        # A lane past its last step keeps parameters and moments; each lane counts its own steps.
+        self.steps_L += active_L
+        steps_L = self.steps_L.clamp(min=1)
+        for name, gradient in gradients.items():
+            across = (-1, *[1] * (gradient.dim() - 1))
+            active = active_L.view(across).to(gradient.dtype)
+            first, second = self.exp_avg[name], self.exp_avg_sq[name]
+            first += active * (1 - BETA_1) * (gradient - first)
+            second += active * (1 - BETA_2) * (gradient * gradient - second)
+            scale = (1 - BETA_2 ** steps_L.to(gradient.dtype)).view(across)
+            size = lr / (1 - BETA_1 ** steps_L.to(gradient.dtype)).view(across)
+            self.parameters[name] -= active * size * first / ((second / scale).sqrt() + EPSILON)
+
+    def _restore(self, lane: int, state: State) -> None:
+        for prefix, table in self._tables():
+            for name, stacked in table.items():
+                stacked[lane] = state[f"{prefix}.{name}"]
+        self.steps_L[lane] = state["step"]
+
+    def _state(self, lane: int) -> State:
+        state = {
+            f"{prefix}.{name}": stacked[lane].clone()
+            for prefix, table in self._tables()
+            for name, stacked in table.items()
+        }
+        return state | {"step": self.steps_L[lane].clone()}
+
+    def _tables(self) -> list[tuple[str, State]]:
+        return [("network", self.parameters), ("exp_avg", self.exp_avg), ("exp_avg_sq", self.exp_avg_sq)]
+
+
+@torch.no_grad()
+def infer(network: Network, source: Source, rows: Tensor) -> Output:
+    """What one network says of some rows, in chunks: logits (n, K), features (n, D)."""
+    parts = [network(source.data.images(chunk)) for chunk in rows.split(ROWS_AT_ONCE)]
+    return Output(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+
+
+def network_state(state: State) -> State:
+    """The parameters within a lane's state, by the network's own names."""
+    return {name.removeprefix("network."): t for name, t in state.items() if name.startswith("network.")}
+
+
+def _step(network: Network, optimizer: torch.optim.Adam, batch: Batch, loss: Loss) -> float:
+    optimizer.zero_grad(set_to_none=True)
+    value = loss(network(batch.images), batch)
+    value.backward()
+    optimizer.step()
+    return value.item()
+
+
+def _state(network: Network, optimizer: torch.optim.Adam) -> State:
+    # A parameter that got no gradient in this stage (the classifier, when features are matched) has no moments yet.
+    state: State = {"step": torch.zeros(())}
+    for name, parameter in network.named_parameters():
+        adam = optimizer.state.get(parameter, {})
+        state[f"network.{name}"] = parameter.detach().clone()
+        for moment in ("exp_avg", "exp_avg_sq"):
+            state[f"{moment}.{name}"] = adam.get(moment, torch.zeros_like(parameter)).detach().clone()
+        state["step"] = torch.maximum(state["step"], adam.get("step", state["step"]).cpu())
+    return state
+
+
+def _restore(network: Network, optimizer: torch.optim.Adam, state: State) -> None:
+    network.load_state_dict(network_state(state))
+    for name, parameter in network.named_parameters():
+        optimizer.state[parameter] = {
+            "step": state["step"].clone(),
+            "exp_avg": state[f"exp_avg.{name}"].clone(),
+            "exp_avg_sq": state[f"exp_avg_sq.{name}"].clone(),
+        }

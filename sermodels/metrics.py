@@ -1,0 +1,34 @@
+"""How well a classifier does, in the field's words: WA, UAR, macro-F1, confusion matrix; and feature similarity."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Figures of one set of rows, all in 0…1."""
+
+    wa: float  # weighted accuracy: correct / all (plain accuracy)
+    uar: float  # unweighted average recall: mean over the emotions that occur
+    macro_f1: float  # mean F1 over the emotions that occur
+    confusion: list[list[int]]  # [true][predicted], counts
+
+
+def score(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Scores:
+    """Compare predicted with true class numbers, both (n,) in 0…classes−1, n ≥ 1."""
+    present = np.unique(truth)
+    return Scores(
+        wa=float(np.mean(truth == predicted)),
+        uar=float(recall_score(truth, predicted, labels=present, average="macro")),
+        macro_f1=float(f1_score(truth, predicted, labels=present, average="macro")),
+        confusion=confusion_matrix(truth, predicted, labels=np.arange(classes)).tolist(),
+    )
+
+
+def cosine(features_RD: Tensor, reference_RD: Tensor) -> float:
+    """Mean cosine similarity, row by row (paper, figure 8), in −1…1."""
+    return F.cosine_similarity(features_RD, reference_RD, dim=-1).mean().item()

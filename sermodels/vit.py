@@ -1,0 +1,122 @@
+"""The parts of a vision transformer on spectrograms: patches, positional encodings, attention, encoder.
+
+B images, C channels, H × W pixels, N tokens, D token size, K heads, E head size.
+Block and sizes as the paper's authors published them: pre-norm, head size independent of D, no dropout.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def to_patches(images_BCHW: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Cut images into patches, row by row.
+
+    Args:
+        images_BCHW: H and W must be multiples of the patch's.
+        shape: height and width of a patch, in pixels.
+
+    Returns:
+        (B, N, C · height · width).
+    """
+    height, width = shape
+    tiles = images_BCHW.unflatten(3, (-1, width)).unflatten(2, (-1, height))  # B C rows height columns width
+    return tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def coordinates(height: int, width: int) -> Tensor:
+    """Image coordinate encoding: (2, H, W), first the row's then the column's place, −1 at the first, 1 at the last."""
+    y = torch.linspace(-1, 1, height)[:, None].expand(height, width)
+    x = torch.linspace(-1, 1, width)[None, :].expand(height, width)
+    return torch.stack([y, x])
+
+
+def sinusoids(length: int, dim: int) -> Tensor:
+    """Fixed positional encoding (Vaswani et al. 2017, section 3.5): (length, dim), sines in the even places."""
+    position = torch.arange(length)[:, None]
+    rate = 10_000.0 ** (-torch.arange(0, dim, 2) / dim)
+    table = torch.zeros(length, dim)
+    table[:, 0::2] = torch.sin(position * rate)
+    table[:, 1::2] = torch.cos(position * rate)[:, : dim // 2]
+    return table
+
+
+class PatchEmbedding(nn.Module):
+    """Patches → tokens: layer norm, linear, layer norm."""
+
+    def __init__(self, shape: tuple[int, int], channels: int, dim: int):
+        super().__init__()
+        self.shape = shape
+        size = channels * shape[0] * shape[1]
+        self.project = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, dim), nn.LayerNorm(dim))
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, N, D)."""
+        return self.project(to_patches(images_BCHW, self.shape))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; queries, keys and values without bias."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * heads * head_dim, bias=False)
+        self.out = nn.Linear(heads * head_dim, dim)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """(B, N, D) → (B, N, D)."""
+        q_BKNE, k_BKNE, v_BKNE = self._heads(x_BND)
+        mixed_BKNE = _attend(q_BKNE, k_BKNE) @ v_BKNE
+        return self.out(mixed_BKNE.transpose(1, 2).flatten(2))
+
+    def weights(self, x_BND: Tensor) -> Tensor:
+        """How much each token (third axis) attends to each (fourth): (B, K, N, N), rows summing to 1."""
+        q_BKNE, k_BKNE, _ = self._heads(x_BND)
+        return _attend(q_BKNE, k_BKNE)
+
+    def _heads(self, x_BND: Tensor) -> tuple[Tensor, ...]:
+        qkv = self.qkv(x_BND).unflatten(2, (3, self.heads, -1))  # B N 3 K E
+        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _attend(q_BKNE: Tensor, k_BKNE: Tensor) -> Tensor:
+    # Written out: as fast on a CPU as the fused kernel at some hundred tokens, and torch.func.vmap can batch it.
+    return (q_BKNE @ k_BKNE.mT * q_BKNE.shape[-1] ** -0.5).softmax(dim=-1)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x))."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int, mlp: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads, head_dim)
+        self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """(B, N, D) → (B, N, D)."""
+        x_BND = x_BND + self.attention(self.norm(x_BND))
+        return x_BND + self.mlp(x_BND)
+
+
+class Encoder(nn.Module):
+    """`depth` blocks and one more layer norm."""
+
+    def __init__(self, dim: int, depth: int, heads: int, head_dim: int, mlp: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(dim, heads, head_dim, mlp) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """(B, N, D) → (B, N, D)."""
+        for block in self.blocks:
+            x_BND = block(x_BND)
+        return self.norm(x_BND)
+
+    def attention(self, x_BND: Tensor) -> list[Tensor]:
+        """The attention weights of each block: a list of (B, K, N, N)."""
+        weights = []
+        for block in self.blocks:
+            weights.append(block.attention.weights(block.norm(x_BND)))
+            x_BND = block(x_BND)
+        return weights
