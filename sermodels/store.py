@@ -1,0 +1,226 @@
+"""The spectrogram store: one Arrow file, written once, mapped by every trial; opening and verifying it.
+
+The file holds one uncompressed record batch, one row a view. The four views of a clip are adjacent, in the
+order of VIEWS. R rows, H image height (mel bands), W image width.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sermodels.config import Augmentation, FrontEnd
+from sermodels.errors import UserError
+from sermodels.frontend import VIEWS
+from sermodels.settings import parse, to_plain
+
+FORMAT_VERSION = 1  # raise when columns, manifest or the meaning of the pixels change
+_MANIFEST = b"manifest"  # its key in the schema's metadata
+_MAGIC = b"ARROW1"  # at both ends of a whole file
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Store:
+    """An open store. Arrays have one entry a row unless said otherwise."""
+
+    path: Path
+    fingerprint: str  # sha256 in hex of all that determines the content
+    corpus: str  # name of its reader
+    emotions: tuple[str, ...]  # class i is emotions[i]
+    frontend: FrontEnd
+    augmentation: Augmentation
+    seed: int  # of the views
+    skipped: tuple[dict[str, str | None], ...]  # damaged recordings: id, reason, source_sha256
+    pixels: np.ndarray  # (R, H, W) float16 in 0…1, read-only: the pages of the mapped file
+    emotion: np.ndarray  # (R,) int64, index into emotions
+    speaker: np.ndarray  # (R,) str
+    sentence: np.ndarray  # (R,) object: str, or None where the corpus does not tell
+    view: np.ndarray  # (R,) str, of VIEWS
+    clip: np.ndarray  # (R,) int64, number of the utterance
+    pixel_sha256: np.ndarray  # (R,) str
+    clip_id: tuple[str, ...]  # one a clip: the utterance's id
+    source_sha256: tuple[str, ...]  # one a clip, of the audio file
+
+    def verify(self) -> None:
+        """Check the hash of every image.
+
+        Raises:
+            UserError: naming the first clip and view whose pixels are not those that were written.
+        """
+        for row, expected in enumerate(self.pixel_sha256):
+            if sha256(self.pixels[row]) != expected:
+                where = f"view {self.view[row]} of clip {self.clip_id[self.clip[row]]}"
+                raise UserError(f"{self.path}: pixels altered in {where}; delete the file and build it again")
+
+
+def open_store(path: Path) -> Store:
+    """Map a store into memory; nothing of the pixels is read or copied.
+
+    Raises:
+        UserError: missing, not an Arrow file, truncated, of another format version, or altered.
+    """
+    batch = _map(path)
+    manifest = _manifest(path, batch.schema)
+    frontend = parse(FrontEnd, manifest["frontend"], str(path))
+    augmentation = parse(Augmentation, manifest["augmentation"], str(path))
+    if not batch.schema.equals(schema(frontend)):
+        raise _altered(path, "its columns are not those of its settings")
+    text = {n: batch.column(n).to_pylist() for n in ("clip_id", "source_sha256", "speaker", "emotion", "view")}
+    found = fingerprint(
+        manifest["emotions"],
+        frontend,
+        augmentation,
+        manifest["seed"],
+        zip(text["clip_id"], text["source_sha256"], text["speaker"], text["emotion"], strict=True),
+    )
+    views = len(VIEWS)
+    if found != manifest["fingerprint"] or text["view"] != list(VIEWS) * (batch.num_rows // views):
+        raise _altered(path, "its rows or settings do not fit its fingerprint")
+    classes = {name: i for i, name in enumerate(manifest["emotions"])}
+    return Store(
+        path=path,
+        fingerprint=found,
+        corpus=manifest["corpus"],
+        emotions=tuple(manifest["emotions"]),
+        frontend=frontend,
+        augmentation=augmentation,
+        seed=manifest["seed"],
+        skipped=tuple(manifest["skipped"]),
+        pixels=_pixels(batch, frontend),
+        emotion=np.array([classes[name] for name in text["emotion"]], dtype=np.int64),
+        speaker=np.array(text["speaker"]),
+        sentence=np.array(batch.column("sentence").to_pylist(), dtype=object),
+        view=np.array(text["view"]),
+        clip=np.arange(batch.num_rows) // views,
+        pixel_sha256=np.array(batch.column("pixel_sha256").to_pylist()),
+        clip_id=tuple(text["clip_id"][::views]),
+        source_sha256=tuple(text["source_sha256"][::views]),
+    )
+
+
+def fingerprint(
+    emotions: Iterable[str],
+    frontend: FrontEnd,
+    augmentation: Augmentation,
+    seed: int,
+    clips: Iterable[tuple[str, str, str, str]],
+) -> str:
+    """Name a store's content: sha256 in hex of the canonical JSON of all that determines it.
+
+    Pixels are left out: they differ in the last bit between kinds of machines. Ids are in, for views are
+    drawn by them, and so is the order of the emotions, for labels are stored as its index.
+
+    Args:
+        emotions: class names in the order of their index.
+        frontend: settings.
+        augmentation: settings.
+        seed: of the views.
+        clips: (id, source_sha256, speaker, emotion), in any order and as often as it pleases.
+    """
+    determining = {
+        "format_version": FORMAT_VERSION,
+        "emotions": list(emotions),
+        "frontend": to_plain(frontend),
+        "augmentation": to_plain(augmentation),
+        "seed": seed,
+        "clips": sorted(set(clips)),
+    }
+    return sha256(canonical_json(determining).encode())
+
+
+def schema(frontend: FrontEnd) -> pa.Schema:
+    """Columns of a store, without its manifest; `pixels` is the image row by row."""
+    text, number, size = pa.string(), pa.float64(), frontend.n_mels * frontend.width
+    return pa.schema(
+        [
+            pa.field("corpus", text, nullable=False),
+            pa.field("clip_id", text, nullable=False),
+            pa.field("speaker", text, nullable=False),
+            pa.field("sentence", text),
+            pa.field("emotion", text, nullable=False),
+            pa.field("view", text, nullable=False),
+            pa.field("snr_db", number),  # drawn for the noise view
+            pa.field("shift_s", number),  # drawn for the shift view
+            pa.field("speed", number),  # drawn for the speed view
+            pa.field("duration_s", number, nullable=False),  # of the recording
+            pa.field("source_sha256", text, nullable=False),
+            pa.field("pixel_sha256", text, nullable=False),
+            pa.field("pixels", pa.list_(pa.float16(), size), nullable=False),
+        ]
+    )
+
+
+def with_manifest(columns: pa.Schema, manifest: Mapping[str, Any]) -> pa.Schema:
+    """The schema carrying a manifest, as `open_store` reads it."""
+    return columns.with_metadata({_MANIFEST: canonical_json(manifest)})
+
+
+def canonical_json(value: Any) -> str:
+    """JSON that is the same text for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def sha256(content: bytes | np.ndarray) -> str:
+    """Hash in hex of bytes or of a contiguous array's memory."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _map(path: Path) -> pa.RecordBatch:
+    _check_ends(path)
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        batch = reader.get_batch(0)
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError, IndexError, ValueError):
+        raise _altered(path, "the Arrow file is damaged inside") from None
+    return batch
+
+
+def _check_ends(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+            file.seek(max(0, path.stat().st_size - len(_MAGIC)))
+            tail = file.read()
+    except FileNotFoundError:
+        way_out = f"build it with jobs/build_store.py --corpus NAME --root DIR --out {path}"
+        raise UserError(f"{path}: no such store; {way_out}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as a store: {error.strerror}") from None
+    if head != _MAGIC:
+        raise UserError(f"{path}: not a store: expected an Arrow file, as jobs/build_store.py writes it")
+    if tail != _MAGIC:
+        raise UserError(f"{path}: truncated: the end of the file is missing; delete it and build it again")
+
+
+def _manifest(path: Path, found: pa.Schema) -> dict[str, Any]:
+    metadata = found.metadata or {}
+    if _MANIFEST not in metadata:
+        raise UserError(f"{path}: an Arrow file, but not a store: expected one by jobs/build_store.py")
+    try:
+        manifest = json.loads(metadata[_MANIFEST])
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError):
+        raise _altered(path, "its manifest cannot be read") from None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: store format {version}, but this program reads format {FORMAT_VERSION}; build it again"
+        )
+    expected = {"corpus", "emotions", "frontend", "augmentation", "seed", "skipped", "fingerprint"}
+    if missing := expected - manifest.keys():
+        raise _altered(path, f"its manifest lacks {', '.join(sorted(missing))}")
+    return manifest
+
+
+def _pixels(batch: pa.RecordBatch, frontend: FrontEnd) -> np.ndarray:
+    flat = batch.column("pixels").values.to_numpy(zero_copy_only=True)
+    return flat.reshape(batch.num_rows, frontend.n_mels, frontend.width)
+
+
+def _altered(path: Path, what: str) -> UserError:
+    return UserError(f"{path}: altered since it was built: {what}; delete the file and build it again")

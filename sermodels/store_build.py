@@ -1,0 +1,194 @@
+"""Building a spectrogram store: rendered once, written as a whole or not at all, recognised when asked for again."""
+
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from glob import escape
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import pyarrow as pa
+
+from sermodels.config import Augmentation, FrontEnd
+from sermodels.corpora.utterance import Corpus
+from sermodels.errors import UserError
+from sermodels.files import replacing
+from sermodels.frontend import VIEWS
+from sermodels.settings import parse, to_plain
+from sermodels.store import FORMAT_VERSION, Store, fingerprint, open_store, schema, with_manifest
+from sermodels.store_render import Recipe, Row, file_sha256, render
+
+Progress = Callable[[int, int], None]  # utterances done, of how many
+Skipped = dict[str, str | None]  # a recording left out: id, reason, source_sha256
+Settings = TypeVar("Settings", FrontEnd, Augmentation)
+
+
+def build(
+    corpus: Corpus,
+    out: Path,
+    frontend: FrontEnd,
+    augmentation: Augmentation,
+    seed: int,
+    workers: int,
+    strict: bool,
+    progress: Progress,
+) -> Store:
+    """Write the store of a corpus; `out` appears when it is whole and verified, or not at all.
+
+    Args:
+        corpus: from a reader.
+        out: the file to write; its folder is made.
+        frontend: settings.
+        augmentation: ranges of the altered views.
+        seed: of the altered views.
+        workers: processes of one thread each; with 1 the work is done in this process.
+        strict: make a damaged recording an error; otherwise it is left out and listed in `Store.skipped`.
+        progress: called with the number of utterances done, and of all.
+
+    Raises:
+        UserError: `out` exists or cannot be written, an emotion has no recording left, a worker died, or, if
+            strict, the first damaged recording.
+    """
+    if out.exists():
+        raise UserError(f"{out}: exists already; delete it or choose another name")
+    _require_every_emotion(corpus, {utterance.emotion for utterance in corpus.utterances})
+    recipe = Recipe(
+        corpus=corpus.name,
+        frontend=_as_read_back(frontend),
+        augmentation=_as_read_back(augmentation),
+        seed=seed,
+    )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(out)
+        # The scratch file has no name, so that nothing is left of it however this process ends.
+        with tempfile.TemporaryFile(dir=out.parent) as scratch, replacing(out) as unfinished:
+            rows, skipped = _render_all(corpus, recipe, workers, strict, scratch, progress)
+            _require_every_emotion(corpus, {row["emotion"] for row in rows})
+            _write(unfinished, recipe, corpus.emotions, rows, skipped, scratch)
+            open_store(unfinished).verify()
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}") from None
+    return open_store(out)
+
+
+def differences(store: Store, corpus: Corpus, frontend: FrontEnd, augmentation: Augmentation, seed: int) -> list[str]:
+    """What a finished store holds against what `build` would write now; empty if it is the same.
+
+    Reads every audio file for its hash, unless the settings differ already. A recording that was left out as
+    damaged is expected to be so as long as its file is the same.
+
+    Returns:
+        One entry a setting or kind of difference, for a person to read.
+    """
+    held = _settings(store.corpus, store.frontend, store.augmentation, store.seed)
+    asked = _settings(corpus.name, _as_read_back(frontend), _as_read_back(augmentation), seed)
+    held["emotions"], asked["emotions"] = list(store.emotions), list(corpus.emotions)
+    changed = [f"{key} is {held[key]} there, {asked[key]} here" for key in held if held[key] != asked[key]]
+    return changed or _clip_differences(store, corpus)
+
+
+def _settings(corpus: str, frontend: FrontEnd, augmentation: Augmentation, seed: int) -> dict[str, Any]:
+    return {"corpus": corpus, "seed": seed, **to_plain(frontend), **to_plain(augmentation)}
+
+
+def _clip_differences(store: Store, corpus: Corpus) -> list[str]:
+    speakers, emotions = store.speaker[:: len(VIEWS)], store.emotion[:: len(VIEWS)]
+    classes = [store.emotions[emotion] for emotion in emotions]
+    held = dict(zip(store.clip_id, zip(store.source_sha256, speakers, classes, strict=True), strict=True))
+    asked = {u.id: (file_sha256(u.path), u.speaker, u.emotion) for u in corpus.utterances}
+    for damaged in store.skipped:
+        if damaged["id"] in asked and asked[damaged["id"]][0] == damaged["source_sha256"]:
+            del asked[damaged["id"]]
+    kinds = {
+        "recordings only here": asked.keys() - held.keys(),
+        "recordings only there": held.keys() - asked.keys(),
+        "recordings of other content, speaker or emotion": {
+            name for name in asked.keys() & held.keys() if asked[name] != held[name]
+        },
+    }
+    return [f"{len(ids)} {kind} (the first: {min(ids)})" for kind, ids in kinds.items() if ids]
+
+
+def _as_read_back(settings: Settings) -> Settings:
+    """The settings as the store's manifest will give them: whole numbers as floats where the field is one."""
+    return parse(type(settings), to_plain(settings), type(settings).__name__)
+
+
+def _require_every_emotion(corpus: Corpus, found: set[str]) -> None:
+    if lacking := [emotion for emotion in corpus.emotions if emotion not in found]:
+        names = ", ".join(lacking)
+        raise UserError(f"corpus {corpus.name}: no usable recording of {names}; every emotion needs one")
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Delete what builds killed while writing `out` have left; see `replacing` for the names."""
+    for file in out.parent.glob(f".{escape(out.name)}.*"):
+        pid = file.name.rpartition(".")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _render_all(
+    corpus: Corpus, recipe: Recipe, workers: int, strict: bool, scratch: IO[bytes], progress: Progress
+) -> tuple[list[Row], list[Skipped]]:
+    """Append all images to `scratch`; return the rows, and what was left out."""
+    rows: list[Row] = []
+    skipped = []
+    for done, clip in enumerate(render(corpus.utterances, recipe, workers), start=1):
+        if clip.error and strict:
+            raise UserError(clip.error)
+        if clip.error:
+            reason = clip.error.replace(str(clip.utterance.path), clip.utterance.id)  # no path of this machine
+            skipped.append({"id": clip.utterance.id, "reason": reason, "source_sha256": clip.source_sha256})
+        rows += clip.rows
+        scratch.write(clip.images)
+        progress(done, len(corpus.utterances))
+    scratch.flush()
+    return rows, skipped
+
+
+def _write(
+    path: Path,
+    recipe: Recipe,
+    emotions: Sequence[str],
+    rows: list[Row],
+    skipped: list[Skipped],
+    scratch: IO[bytes],
+) -> None:
+    clips = [(row["clip_id"], row["source_sha256"], row["speaker"], row["emotion"]) for row in rows]
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "corpus": recipe.corpus,
+        "emotions": list(emotions),
+        "frontend": to_plain(recipe.frontend),
+        "augmentation": to_plain(recipe.augmentation),
+        "seed": recipe.seed,
+        "skipped": skipped,
+        "fingerprint": fingerprint(emotions, recipe.frontend, recipe.augmentation, recipe.seed, clips),
+    }
+    columns = schema(recipe.frontend)
+    pixels = _pixel_column(columns.field("pixels").type, len(rows), scratch)
+    arrays = [pa.array([row.get(f.name) for row in rows], f.type) for f in columns if f.name != "pixels"]
+    batch = pa.record_batch([*arrays, pixels], schema=with_manifest(columns, manifest))
+    options = pa.ipc.IpcWriteOptions(allow_64bit=True)  # more than 2³¹ pixels
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+
+
+def _pixel_column(kind: pa.FixedSizeListType, rows: int, scratch: IO[bytes]) -> pa.Array:
+    """The scratch file as an Arrow array, mapped: the pixels are never held in memory."""
+    mapped = pa.py_buffer(mmap.mmap(scratch.fileno(), 0, access=mmap.ACCESS_READ))
+    values = pa.Array.from_buffers(kind.value_type, rows * kind.list_size, [None, mapped])
+    return pa.FixedSizeListArray.from_arrays(values, type=kind)
