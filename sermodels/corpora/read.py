@@ -1,0 +1,46 @@
+"""The one door to all corpora: a name, a place and options become a corpus."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sermodels.corpora import cremad, emodb, folder, savee, synthetic, table
+from sermodels.corpora.utterance import Corpus
+from sermodels.errors import UserError
+
+READERS: Mapping[str, Callable[..., Corpus]] = {
+    "emodb": emodb.read,
+    "savee": savee.read,
+    "cremad": cremad.read,
+    "folder": folder.read,
+    "csv": table.read,
+    "synthetic": synthetic.read,
+}
+
+
+def read_corpus(name: str, root: Path, options: Mapping[str, Any]) -> Corpus:
+    """Read a corpus with the reader called `name`.
+
+    Args:
+        name: one of READERS.
+        root: its folder; of `csv`, its file.
+        options: the reader's keyword arguments, such as `speaker_regex` of `folder`.
+
+    Raises:
+        UserError: an unknown name, an option that the reader does not take, or whatever the reader finds.
+    """
+    if name not in READERS:
+        raise UserError(f"unknown corpus {name!r}; {_hint(name, list(READERS))}")
+    reader = READERS[name]
+    _, *taken = inspect.signature(reader).parameters
+    for option in options:
+        if option not in taken:
+            raise UserError(f"corpus {name} takes no option {option!r}; {_hint(option, taken)}")
+    return reader(root, **options)
+
+
+def _hint(name: str, valid: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, valid, n=1)
+    return (f"the nearest is {near[0]!r}; " if near else "") + f"valid are: {', '.join(valid) or 'none'}"

@@ -1,0 +1,139 @@
+"""Any rate, format and channel count becomes the same mono waveform; what is no speech is refused in one line."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sermodels import audio
+from sermodels.errors import UserError
+
+RATE_HZ = 16_000
+
+
+def tone(rate_hz: int = RATE_HZ, seconds: float = 0.5, hz: float = 440.0, peak: float = 0.5) -> np.ndarray:
+    return peak * np.sin(2 * np.pi * hz * np.arange(round(rate_hz * seconds)) / rate_hz)
+
+
+def written(path: Path, samples: np.ndarray, rate_hz: int = RATE_HZ, **kwargs: str) -> Path:
+    soundfile.write(path, samples, rate_hz, **kwargs)
+    return path
+
+
+@pytest.mark.parametrize("suffix", audio.SUFFIXES)
+def test_every_listed_format_is_decoded_to_the_same_tone(tmp_path: Path, suffix: str) -> None:
+    loaded = audio.load(written(tmp_path / f"a{suffix}", tone()), RATE_HZ)
+    assert loaded.dtype == np.float32
+    assert loaded.ndim == 1
+    spectrum = np.abs(np.fft.rfft(loaded[:8000]))
+    assert spectrum.argmax() * RATE_HZ / 8000 == pytest.approx(440, abs=3)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000])
+def test_any_rate_is_resampled_to_the_same_waveform(tmp_path: Path, rate_hz: int) -> None:
+    loaded = audio.load(written(tmp_path / "a.wav", tone(rate_hz), rate_hz, subtype="FLOAT"), RATE_HZ)
+    assert len(loaded) == RATE_HZ // 2
+    middle = slice(800, -800)  # the filter rings at the ends
+    assert np.abs(loaded[middle] - tone()[middle]).max() < 1e-3
+
+
+def test_what_lies_above_the_new_half_rate_is_filtered_out(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.wav", tone(48_000, hz=12_000), 48_000)
+    assert np.abs(audio.load(path, RATE_HZ)[800:-800]).max() < 1e-3
+
+
+def test_samples_are_untouched_without_resampling(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-1.5, 1.5, 5000).astype(np.float32)
+    path = written(tmp_path / "a.wav", samples, subtype="FLOAT")
+    np.testing.assert_array_equal(audio.load(path, RATE_HZ), samples)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_channels_are_mixed_to_their_mean(tmp_path: Path, channels: int) -> None:
+    samples = np.random.default_rng(0).uniform(-1, 1, (4000, channels)).astype(np.float32)
+    loaded = audio.load(written(tmp_path / "a.wav", samples, subtype="FLOAT"), RATE_HZ)
+    np.testing.assert_allclose(loaded, samples.mean(axis=1), atol=1e-6)
+
+
+def with_sample(value: float) -> np.ndarray:
+    samples = tone()
+    samples[100] = value
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (np.zeros(0), "empty recording"),
+        (tone(seconds=0.099), "too short: 0.099 s"),
+        (np.zeros(8000), "silent"),
+        (tone(peak=0.9e-4), "silent"),
+        (np.stack([tone(), -tone()], axis=1), "silent"),
+        (with_sample(np.nan), "NaN"),
+        (with_sample(np.inf), "infinite"),
+        (with_sample(1e30), "absurdly large"),
+    ],
+)
+def test_what_is_no_speech_is_refused(tmp_path: Path, samples: np.ndarray, reason: str) -> None:
+    assert reason in refusal(written(tmp_path / "bad.wav", samples, subtype="FLOAT"))
+
+
+def test_the_limits_themselves_are_accepted(tmp_path: Path) -> None:
+    assert len(audio.load(written(tmp_path / "short.wav", tone(seconds=0.1)), RATE_HZ)) == 1600
+    faint = written(tmp_path / "faint.wav", tone(peak=1.1e-4), subtype="FLOAT")
+    assert np.abs(audio.load(faint, RATE_HZ)).max() > 1e-4
+
+
+def test_rate_and_length_that_only_damage_explains_are_refused(tmp_path: Path) -> None:
+    assert "sample rate 10 Hz" in refusal(written(tmp_path / "slow.wav", tone(), 10))
+    assert "601 s long" in refusal(written(tmp_path / "long.flac", np.full(601_000, 0.1), 1000))
+
+
+def test_a_header_that_claims_more_than_memory_holds_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "claims.flac", tone())
+    encoded = bytearray(path.read_bytes())
+    encoded[21] |= 0x0F  # upper bits of the number of samples, 36 bits in all
+    encoded[22:26] = b"\xff" * 4
+    path.write_bytes(encoded)
+    assert "s long" in refusal(path)
+
+
+def test_what_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("no sound at all" * 100)
+    flac = written(tmp_path / "cut.flac", np.random.default_rng(0).uniform(-1, 1, 8000)).read_bytes()
+    (tmp_path / "cut.flac").write_bytes(flac[: len(flac) // 2])
+    assert "empty file" in refusal(tmp_path / "empty.wav")
+    assert "not WAV" in refusal(tmp_path / "text.wav")
+    assert "damaged" in refusal(tmp_path / "cut.flac")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "missing.wav")
+    assert "directory" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", audio.SUFFIXES)
+def test_damage_anywhere_ends_in_a_waveform_or_a_refusal(tmp_path: Path, suffix: str) -> None:
+    path = written(tmp_path / f"a{suffix}", tone())
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        encoded = bytearray(whole)
+        for place in random.integers(0, min(len(encoded), 100), 3):
+            encoded[place] = random.integers(256)
+        path.write_bytes(encoded)
+        with contextlib.suppress(UserError):
+            assert np.isfinite(audio.load(path, RATE_HZ)).all()
+
+
+def refusal(path: Path) -> str:
+    """The one line with which loading ends; it names the file."""
+    with pytest.raises(UserError) as caught:
+        audio.load(path, RATE_HZ)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
