@@ -8,10 +8,10 @@ Layout, as published twice: a folder a speaker, `AudioData/DC/a01.wav`, or flat,
 emotion (a d f h n sa su) and the number of the sentence within it.
 
 What is said: 3 sentences common to all emotions, 2 special to each and 10 further ones; neutral repeats the special
-ones of the others. A name tells only emotion and number. Numbers 01 to 03 are taken as the common sentences, in the order
-in which the authors describe them, and coded common01 to common03 here; all others keep their name as code, like a04 or
-n17. Which neutral numbers repeat a special sentence no name tells: neutral codes may stand for a sentence that has
-another code as well, so codes alone cannot keep sentences apart in a split.
+ones of the others. A name tells only emotion and number. Numbers 01 to 03 are taken as the common sentences, in the
+order in which the authors describe them, and coded common01 to common03 here; all others keep their name as code, like
+a04 or n17. Which neutral numbers repeat a special sentence no name tells: a neutral code may stand for a sentence that
+has another code as well, so codes alone cannot keep sentences apart in a split.
 """
 
 import re
