@@ -46,6 +46,15 @@ class Store:
     clip_id: tuple[str, ...]  # one a clip: the utterance's id
     source_sha256: tuple[str, ...]  # one a clip, of the audio file
 
+    def summary(self) -> str:
+        """What is in it, in three lines for a person."""
+        rows, height, width = self.pixels.shape
+        return (
+            f"{rows} rows ({len(self.clip_id)} clips × {len(VIEWS)} views) of {height} × {width} pixels\n"
+            f"{len(set(self.speaker))} speakers, {len(self.emotions)} emotions: {', '.join(self.emotions)}\n"
+            f"fingerprint {self.fingerprint[:12]}, {self.path.stat().st_size / 1e6:.1f} MB"
+        )
+
     def verify(self) -> None:
         """Check the hash of every image.
 

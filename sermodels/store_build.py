@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from glob import escape
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
 import pyarrow as pa
 
@@ -34,7 +34,9 @@ def build(
     strict: bool,
     progress: Progress,
 ) -> Store:
-    """Write the store of a corpus; `out` appears when it is whole and verified, or not at all.
+    """Write the store of a corpus, or open the one that is there if it is the same.
+
+    `out` appears when it is whole and verified, or not at all.
 
     Args:
         corpus: from a reader.
@@ -47,11 +49,11 @@ def build(
         progress: called with the number of utterances done, and of all.
 
     Raises:
-        UserError: `out` exists or cannot be written, an emotion has no recording left, a worker died, or, if
-            strict, the first damaged recording.
+        UserError: `out` is something else (with each difference) or cannot be written, an emotion has no
+            recording left, a worker died, or, if strict, the first damaged recording.
     """
-    if out.exists():
-        raise UserError(f"{out}: exists already; delete it or choose another name")
+    if workers < 1:
+        raise UserError(f"workers = {workers} is not possible: must be at least 1")
     _require_every_emotion(corpus, {utterance.emotion for utterance in corpus.utterances})
     recipe = Recipe(
         corpus=corpus.name,
@@ -59,6 +61,8 @@ def build(
         augmentation=_as_read_back(augmentation),
         seed=seed,
     )
+    if out.exists():
+        return _open_same(out, corpus, recipe, strict)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(out)
@@ -69,31 +73,31 @@ def build(
             _write(unfinished, recipe, corpus.emotions, rows, skipped, scratch)
             open_store(unfinished).verify()
     except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from None
     return open_store(out)
 
 
-def differences(store: Store, corpus: Corpus, frontend: FrontEnd, augmentation: Augmentation, seed: int) -> list[str]:
-    """What a finished store holds against what `build` would write now; empty if it is the same.
-
-    Reads every audio file for its hash, unless the settings differ already. A recording that was left out as
-    damaged is expected to be so as long as its file is the same.
-
-    Returns:
-        One entry a setting or kind of difference, for a person to read.
-    """
-    held = _settings(store.corpus, store.frontend, store.augmentation, store.seed)
-    asked = _settings(corpus.name, _as_read_back(frontend), _as_read_back(augmentation), seed)
-    held["emotions"], asked["emotions"] = list(store.emotions), list(corpus.emotions)
-    changed = [f"{key} is {held[key]} there, {asked[key]} here" for key in held if held[key] != asked[key]]
-    return changed or _clip_differences(store, corpus)
+def _open_same(out: Path, corpus: Corpus, recipe: Recipe, strict: bool) -> Store:
+    """Open a finished store if it holds what would be written now; reads every recording for its hash."""
+    store = open_store(out)
+    different = _setting_differences(store, corpus, recipe) or _clip_differences(store, corpus)
+    if strict and store.skipped:
+        different.append(f"{len(store.skipped)} damaged recordings are left out there, none may be here")
+    if different:
+        raise UserError(f"{out}: built otherwise: {'; '.join(different)}; delete it or choose another file")
+    return store
 
 
-def _settings(corpus: str, frontend: FrontEnd, augmentation: Augmentation, seed: int) -> dict[str, Any]:
-    return {"corpus": corpus, "seed": seed, **to_plain(frontend), **to_plain(augmentation)}
+def _setting_differences(store: Store, corpus: Corpus, recipe: Recipe) -> list[str]:
+    held = {"corpus": store.corpus, "emotions": list(store.emotions), "seed": store.seed}
+    held |= to_plain(store.frontend) | to_plain(store.augmentation)
+    asked = {"corpus": corpus.name, "emotions": list(corpus.emotions), "seed": recipe.seed}
+    asked |= to_plain(recipe.frontend) | to_plain(recipe.augmentation)
+    return [f"{key} is {held[key]} there, {asked[key]} here" for key in held if held[key] != asked[key]]
 
 
 def _clip_differences(store: Store, corpus: Corpus) -> list[str]:
+    """Kinds of different recordings; one left out as damaged counts as the same while its file is."""
     speakers, emotions = store.speaker[:: len(VIEWS)], store.emotion[:: len(VIEWS)]
     classes = [store.emotions[emotion] for emotion in emotions]
     held = dict(zip(store.clip_id, zip(store.source_sha256, speakers, classes, strict=True), strict=True))

@@ -1,0 +1,72 @@
+"""What all jobs share: the command line, one line for a mistake, the exit code."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import tyro
+
+from sermodels.errors import UserError
+
+Args = TypeVar("Args")
+
+
+def run(main: Callable[[Args], None], args_type: type[Args]) -> None:
+    """Parse the command line and call `main`; the docstring of its module is the help text.
+
+    Args:
+        main: the job.
+        args_type: a dataclass, one flag a field.
+
+    Raises:
+        SystemExit: code 2 after one line on standard error for a mistake of the user, 130 after Ctrl-C.
+    """
+    try:
+        main(_parse(args_type, sys.modules[main.__module__].__doc__ or ""))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def words(options: Iterable[str]) -> dict[str, int | str]:
+    """`key=value` words as a dict; whole numbers are numbers.
+
+    Not read as YAML, to which a regular expression like `[^/]+` is a list.
+
+    Raises:
+        UserError: a word without "=".
+    """
+    result: dict[str, int | str] = {}
+    for word in options:
+        key, equals, text = word.partition("=")
+        if not key or not equals:
+            raise UserError(f"command line: {word!r} is not of the form key=value")
+        result[key] = int(text) if text.isdecimal() else text
+    return result
+
+
+def _parse(args_type: type[Args], description: str) -> Args:
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(shown):
+            return tyro.cli(args_type, description=description, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as end:
+        if end.code:
+            print(f"error: {_one_line(shown.getvalue())}; see --help", file=sys.stderr)
+        raise
+
+
+def _one_line(box: str) -> str:
+    """The message of tyro's box: what stands between its title and its first rule."""
+    _title, *lines = (line.strip(" │|") for line in box.strip().splitlines())
+    message = []
+    for line in lines:
+        if not line.strip("─-╰╯+"):
+            break
+        message.append(line)
+    return " ".join(message).rstrip(".")
