@@ -1,0 +1,63 @@
+"""What many tests share: a small real store, a configuration with tiny networks, one thread, and real speech if any."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sermodels.config import Augmentation, ChainConfig, FrontEnd
+from sermodels.corpora import synthetic
+from sermodels.settings import merged, parse
+from sermodels.store import Store
+from sermodels.store_build import build
+
+SMALL = FrontEnd(clip_s=2.0, n_fft=512, n_mels=32, width=32)  # images of 32 × 32 pixels
+TINY = {
+    "patch": "32x4",
+    "dim": 16,
+    "mlp": 16,
+    "head_dim": 4,
+    "teacher": {"epochs": 2, "batch": 16, "lr": 3e-3, "depth": 1, "heads": 2, "stem": [2, 1]},
+    "match": {"epochs": 2, "batch": 16, "lr": 3e-3},
+    "student": {"epochs": 2, "batch": 16, "lr": 3e-3, "depth": 1, "heads": 2},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """As a trial has; sums then have one order."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A built store of 5 synthetic speakers × 7 emotions × 1 clip × 4 views: 140 images of 32 × 32. Read-only."""
+    root = tmp_path_factory.mktemp("shared")
+    corpus = synthetic.read(root / "corpus", seed=0, speakers=5, clips_per_emotion=1)
+    return build(
+        corpus, root / "small.arrow", SMALL, Augmentation(), seed=0, workers=1, strict=True, progress=lambda *_: None
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., ChainConfig]:
+    """Makes a chain that trains within a second on `store`, changed as told: `(alpha=1, **{"teacher.lr": 0.01})`."""
+
+    def make(**changes: Any) -> ChainConfig:
+        return parse(ChainConfig, merged(TINY, changes), "tiny_config")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def emodb() -> Path:
+    """The folder of the real EmoDB; the test is skipped where there is none."""
+    if "SER_CORPORA" not in os.environ:
+        pytest.skip("real speech: set SER_CORPORA to the folder that holds emodb/")
+    root = Path(os.environ["SER_CORPORA"]) / "emodb"
+    if not root.is_dir():
+        pytest.skip(f"real speech: {root} is not a folder")
+    return root
