@@ -1,0 +1,122 @@
+"""How well trained students do on rows of a store, and the figures that a run or a bundle carries.
+
+n rows asked for, K emotions.
+"""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from sermodels.config import ChainConfig
+from sermodels.lanes import ROWS_AT_ONCE
+from sermodels.metrics import Scores, score
+from sermodels.networks import Network
+from sermodels.splits import split
+from sermodels.store import Store
+
+SIDES = ("train", "valid", "test")
+
+LEAKING = (
+    "leaking: under protocol 'paper' validation and test are the same rows, and altered views of their clips "
+    "were trained on; no estimate of accuracy on new speakers"
+)
+
+
+def evaluate(network: Network, store: Store, rows: np.ndarray) -> Scores:
+    """Compare a network's answers with the labels of some rows.
+
+    Args:
+        network: on any device, of any precision.
+        store: with the network's emotions and front-end.
+        rows: (n,) row numbers, n ≥ 1.
+    """
+    return score(store.emotion[rows], _answers(network, store, rows), len(store.emotions))
+
+
+def sides(store: Store, config: ChainConfig) -> dict[str, Any]:
+    """Who trains, validates and tests, for the description of a run.
+
+    Returns:
+        {"fold 0": {"train": {"rows": …, "clips": …, "speakers": […]}, "valid": …, "test": …}, "fold 1": …}
+    """
+    described = {}
+    for fold in config.folds:
+        divided = split(store, config.protocol, fold, config.split_seed)
+        described[f"fold {fold}"] = {side: describe(store, getattr(divided, side)) for side in SIDES}
+    return described
+
+
+def describe(store: Store, rows: np.ndarray) -> dict[str, Any]:
+    """How many rows and clips, and whose: {"rows": …, "clips": …, "speakers": […]}."""
+    return {
+        "rows": len(rows),
+        "clips": len(np.unique(store.clip[rows])),
+        "speakers": np.unique(store.speaker[rows]).tolist(),
+    }
+
+
+def test_report(networks: Sequence[Network], store: Store, config: ChainConfig) -> dict[str, Any]:
+    """The test figures of a configuration. To be asked for once a sweep, of the winner alone.
+
+    Args:
+        networks: the trained student of each lane, in the order of `config.lanes`.
+        store: that they were trained on.
+        config: that they were trained with.
+
+    Returns:
+        Plain JSON: `wa`, `uar`, `macro_f1` as means over lanes, each with `…_std`; `lanes`, the figures of each;
+        `confusion` ([true][predicted], counts) of the exported lane, the first, and `confusion_all_lanes`, summed;
+        `emotions`, naming their rows; `rows`, `clips` and `speakers` of the test side; `chance`, `protocol`, and
+        `caveat`: None, or why the figures mean little.
+    """
+    rows = [split(store, config.protocol, fold, config.split_seed).test for fold, _ in config.lanes]
+    scores = [evaluate(network, store, own) for network, own in zip(networks, rows, strict=True)]
+    lanes = [
+        {"fold": fold, "seed": seed, "wa": s.wa, "uar": s.uar, "macro_f1": s.macro_f1}
+        for (fold, seed), s in zip(config.lanes, scores, strict=True)
+    ]
+    return {
+        **_over_lanes(lanes, ("wa", "uar", "macro_f1")),
+        "chance": chance(store),
+        "protocol": config.protocol,
+        "caveat": caveat(config),
+        **describe(store, rows[0]),
+        "emotions": list(store.emotions),
+        "confusion": scores[0].confusion,
+        "confusion_all_lanes": np.sum([s.confusion for s in scores], axis=0).tolist(),
+        "lanes": lanes,
+    }
+
+
+def chance(store: Store) -> float:
+    """The UAR of a guess."""
+    return 1 / len(store.emotions)
+
+
+def caveat(config: ChainConfig) -> str | None:
+    """Why figures under this configuration's protocol mean little, or None."""
+    return LEAKING if config.protocol == "paper" else None
+
+
+@torch.no_grad()
+def _answers(network: Network, store: Store, rows: np.ndarray) -> np.ndarray:
+    # In the chunks of a chain's validation: the size of a batch changes the last bits of a logit.
+    parameter = next(network.parameters())
+    answers = []
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        pixels = torch.from_numpy(store.pixels[rows[first : first + ROWS_AT_ONCE]])
+        images = pixels.to(parameter.device, parameter.dtype).unsqueeze(1)
+        answers.append(network(images).logits.argmax(-1).cpu().numpy())
+    return np.concatenate(answers)
+
+
+def _over_lanes(lanes: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, float]:
+    figures = {}
+    for name in names:
+        values = [lane[name] for lane in lanes]
+        figures[name] = statistics.fmean(values)
+        figures[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else 0.0
+    return figures
