@@ -1,8 +1,9 @@
 """From waveform to log-mel image, and the four fixed views of a recording.
 
-M mel bands (image height), T frames, W image columns. Leading dimensions (...) are batch dimensions.
+F frequency bins, M mel bands (image height), T frames, W image columns. Leading dimensions (...) are batch dimensions.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -18,7 +19,7 @@ VIEWS = ("original", "noise", "shift", "speed")
 
 
 class LogMel(nn.Module):
-    """Waveform to log-mel image (paper, section on preprocessing); holds the window and the filterbank.
+    """Waveform to log-mel image (paper, section on preprocessing); holds the window and the filters.
 
     A module rather than a function over cached tensors, so that it can stand before a network in an
     exported graph and move with it to another device.
@@ -27,23 +28,25 @@ class LogMel(nn.Module):
     def __init__(self, settings: FrontEnd) -> None:
         super().__init__()
         self.settings = settings
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=settings.sample_rate_hz,
-            n_fft=settings.n_fft,
-            win_length=settings.win_length,
-            hop_length=settings.hop_length,
-            n_mels=settings.n_mels,
-            window_fn=torch.hamming_window,
-            power=2.0,
-            pad_mode="constant",  # a reflected edge would put sound into the padding of a short clip
-            norm=None,
-            mel_scale="htk",
-        )
+        self.register_buffer("window", torch.hamming_window(settings.win_length, dtype=torch.float64))
+        self.register_buffer("filters_MF", _mel_filters(settings))
 
     def power(self, waveform: Tensor) -> Tensor:
         """Mel power of the first `clip_s` seconds, zeros added to shorter ones: (..., samples) → (..., M, T)."""
         missing = self.settings.clip_samples - waveform.shape[-1]
-        return self.mel(F.pad(waveform, (0, missing)))  # a negative pad cuts
+        spectrum_FT = torchaudio.functional.spectrogram(
+            # In float32 rounding alone moves the quiet bins beside a loud one by 1e-3.
+            F.pad(waveform, (0, missing)).double(),  # a negative pad cuts
+            pad=0,
+            window=self.window,
+            n_fft=self.settings.n_fft,
+            hop_length=self.settings.hop_length,
+            win_length=self.settings.win_length,
+            power=None,
+            normalized=False,
+            pad_mode="constant",  # a reflected edge would put sound into the padding of a short clip
+        )
+        return self.filters_MF @ (spectrum_FT.real.square() + spectrum_FT.imag.square()).float()
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Image in 0…1 of float32 values that float16 holds exactly: (..., samples) → (..., M, W)."""
@@ -114,6 +117,21 @@ def _shift_samples(length: int, shift_s: float, settings: FrontEnd) -> int:
     """Seconds to samples, limited so that half of the recording, or of the image, stays in sight."""
     limit = min(length, settings.clip_samples) // 2
     return min(max(round(shift_s * settings.sample_rate_hz), -limit), limit)
+
+
+def _mel_filters(settings: FrontEnd) -> Tensor:
+    """Triangles of height 1, evenly spaced on the HTK scale: (M, F) float32.
+
+    Those of torchaudio are made in float32 and off by 2e-3 relative at the foot of a triangle.
+    """
+    nyquist_hz = settings.sample_rate_hz / 2
+    top_mel = 2595 * math.log10(1 + nyquist_hz / 700)
+    edges_mel = torch.linspace(0, top_mel, settings.n_mels + 2, dtype=torch.float64)
+    edges_hz = (700 * (10 ** (edges_mel / 2595) - 1)).unsqueeze(1)
+    bins_hz = torch.linspace(0, nyquist_hz, settings.n_fft // 2 + 1, dtype=torch.float64)
+    rising = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
+    falling = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
+    return torch.minimum(rising, falling).clamp(min=0).float()
 
 
 def _columns(image: Tensor, width: int) -> Tensor:
