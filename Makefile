@@ -1,0 +1,37 @@
+# `make sweep` and `make test` set everything up on a fresh Linux machine with Python 3.11 or newer.
+
+PYTHON ?= python3
+HOME_DIR ?= runs
+NAME := demo-$(shell date +%Y%m%d-%H%M%S)
+BIN := .venv/bin
+STORE := $(HOME_DIR)/stores/synthetic.arrow
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep test check format
+
+help:  ## Say what can be made.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/installed  ## Make .venv and install the project in it.
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+sweep: setup  ## Search on the built-in corpus, export the best configuration to best/.
+	$(BIN)/python jobs/build_store.py --corpus synthetic --root $(HOME_DIR)/corpora/synthetic --out $(STORE)
+	$(BIN)/python jobs/sweep.py --store $(STORE) --preset demo --name $(NAME) --home $(HOME_DIR)
+	$(BIN)/python jobs/export_best.py --sweep $(NAME) --home $(HOME_DIR) --out best
+
+test: setup  ## Run the tests.
+	$(BIN)/python -m pytest
+
+check: setup  ## Look at format and lint, changing nothing.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: setup  ## Format, and mend what lint can mend.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .

@@ -1,0 +1,47 @@
+"""The connection to Ray: a cluster's, or a Ray of our own on this machine."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from sermodels.errors import UserError
+
+SETTINGS = {
+    # Teacher and match epochs report no score, on purpose: Tune would end the sweep at the first of them.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # Its own tables, which `verbose=0` does not silence in the newer form of output.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Ctrl-C reaches us as an exception, so that runs are closed on the way out.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """Connect, and disconnect at the end.
+
+    Args:
+        address: of a cluster, or "auto" for the one on this machine; None: RAY_ADDRESS if it is set, as in a Ray job,
+            else a Ray of our own on loopback, with all cores, ended at the end.
+
+    Raises:
+        UserError: no cluster answers at the address.
+    """
+    os.environ.update(SETTINGS)
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "logging_level": "warning"}
+    if address:
+        try:
+            ray.init(address=address, **quiet)
+        except ConnectionError as error:
+            raise UserError(
+                f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}"
+            ) from None
+    else:
+        ray.init(address="local", include_dashboard=False, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()

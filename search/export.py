@@ -1,0 +1,98 @@
+"""The best configuration leaves the system: as a bundle among the sweep's artifacts, and from there as a folder."""
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+
+from search.tracking import OUTCOME, Tracker
+from sermodels.bundle import FINGERPRINT, Bundle, load_bundle, write_bundle
+from sermodels.cache import StageCache
+from sermodels.chain import Chain
+from sermodels.config import ChainConfig
+from sermodels.data import TrialData
+from sermodels.errors import UserError
+from sermodels.evaluate import sides, test_report
+from sermodels.store import Store
+
+BUNDLE = "best"  # the artifact folder of the sweep's run
+
+
+def bundle_winner(
+    out: Path, config: ChainConfig, store: Store, stages: Path, selection: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Write the bundle of a configuration whose chain is finished; the only place where test rows are read.
+
+    The exported network is the one of the first fold and first seed, never that of the best lane.
+
+    Args:
+        out: the folder to make.
+        config: the winner's.
+        store: that it was trained on.
+        stages: the stage cache.
+        selection: how it was chosen; goes into the bundle's metrics as it is.
+
+    Returns:
+        The bundle's metrics.
+    """
+    data = TrialData(store, config)
+    chain = Chain(config, data, StageCache(stages))
+    result = chain.run()
+    networks = [chain.student(lane) for lane in range(len(config.lanes))]
+    metrics = {
+        "corpus": store.corpus,
+        FINGERPRINT: store.fingerprint,
+        "sides": sides(store, config),
+        "validation": dataclasses.asdict(result) | result.summary(),
+        "selection": dict(selection),
+        "test": test_report(networks, store, config),
+    }
+    write_bundle(
+        out, config=config, emotions=store.emotions, frontend=store.frontend, network=networks[0], metrics=metrics
+    )
+    return metrics
+
+
+def export_best(tracker: Tracker, sweep: str, out: Path) -> Bundle:
+    """Fetch a finished sweep's bundle from its run, check it, and put it at `out` as a whole.
+
+    Args:
+        tracker: where the sweep was logged.
+        sweep: its name.
+        out: a folder that does not exist, or holds an earlier bundle.
+
+    Raises:
+        UserError: no such sweep; one without a winner; a bundle that is not whole; an `out` that is something else.
+    """
+    run = tracker.find_sweep(sweep)
+    if run.data.tags.get(OUTCOME) != "finished":
+        state = run.data.tags.get(OUTCOME, "still running")
+        raise UserError(f"--sweep {sweep}: has no winner, it is {state}; a sweep exports its best when it has finished")
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            fetched = download_artifacts(
+                run_id=run.info.run_id, artifact_path=BUNDLE, dst_path=scratch, tracking_uri=tracker.uri
+            )
+        except (MlflowException, OSError) as error:
+            raise UserError(f"--sweep {sweep}: its bundle cannot be fetched from {tracker.uri}: {error}") from None
+        bundle = load_bundle(Path(fetched))
+        write_bundle(
+            out,
+            config=bundle.config,
+            emotions=bundle.emotions,
+            frontend=bundle.frontend,
+            network=bundle.network,
+            metrics=bundle.metrics,
+        )
+    return load_bundle(out)
+
+
+def log_bundle(tracker: Tracker, run_id: str, folder: Path) -> None:
+    """Put a bundle among the artifacts of a sweep's run."""
+    tracker.client.log_artifacts(run_id, str(folder), BUNDLE)
+    shutil.rmtree(folder)

@@ -1,0 +1,52 @@
+"""The one folder that holds all state of searches, and what lies where in it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sermodels.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """Paths below the home folder; on a cluster it lies on a file system that every node sees."""
+
+    root: Path  # absolute
+
+    @property
+    def stages(self) -> Path:
+        """Finished stages, shared by all sweeps."""
+        return self.root / "stages"
+
+    @property
+    def tune(self) -> Path:
+        """Ray Tune's own files: scratch."""
+        return self.root / "tune"
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifacts of MLflow runs, when no tracking server keeps them."""
+        return self.root / "artifacts"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's database, when no tracking server is named."""
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def study(self, name: str) -> Path:
+        """The journal of a sweep's Optuna study."""
+        return self.root / "studies" / f"{name}.journal"
+
+
+def open_home(folder: Path) -> Home:
+    """Use a folder as home; it is made when something is first written.
+
+    Raises:
+        UserError: a relative folder inside a Ray job, whose working directory is a temporary upload.
+    """
+    if not folder.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        raise UserError(
+            f"--home {folder}: a Ray job runs in a temporary copy of the project, and what it writes there is lost; "
+            f"give an absolute folder that every node sees, such as --home {Path.home() / 'ser-runs'}"
+        )
+    return Home(root=folder.absolute())

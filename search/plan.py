@@ -1,0 +1,191 @@
+"""What a sweep would do, without doing it: networks, stages, splits and an estimate of its time."""
+
+import itertools
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.preset import Preset, load
+from search.space import Space, configure
+from search.trial import costs
+from sermodels.batches import Source, draw_order
+from sermodels.config import ChainConfig
+from sermodels.data import TrialData
+from sermodels.errors import UserError
+from sermodels.evaluate import sides
+from sermodels.keys import stage_key
+from sermodels.lanes import LoopedLanes
+from sermodels.settings import dump_yaml
+from sermodels.splits import split
+from sermodels.stages import STAGES, Builder, StageName, loss_of, settings_of
+from sermodels.store import Store, open_store
+
+SMALL = 100  # configurations up to which a space is shown whole
+STEPS_TIMED = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A sweep whose input has been checked: nothing that a person could have got wrong is left to find."""
+
+    store: Store
+    preset: Preset
+    space: Space  # only what fits the store's images
+
+    def configurations(self) -> list[ChainConfig]:
+        """All configurations of a small space, else those at its corners."""
+        small = (size := self.space.size()) is not None and size <= SMALL
+        params = self.space.grid() if small else self.space.corners()
+        return [configure(self.preset.chain, p) for p in params]
+
+    def device(self) -> str:
+        """Where a trial trains."""
+        return "cuda" if self.preset.gpus else "cpu"
+
+
+def make_plan(store: Path, preset: str, overrides: Iterable[str] = ()) -> Plan:
+    """Check a sweep's input as far as it can be checked beforehand.
+
+    Args:
+        store: file of the spectrogram store; its images are verified.
+        preset: name of a built-in preset or path of a YAML file.
+        overrides: `key=value` words.
+
+    Raises:
+        UserError: anything wrong with the store or preset, or a fold that the store does not have.
+    """
+    loaded = load(preset, tuple(overrides))
+    opened = open_store(store)
+    opened.verify()
+    plan = Plan(store=opened, preset=loaded, space=loaded.parse_space().feasible(opened.pixels.shape[1:]))
+    for config in plan.configurations():
+        for fold in config.folds:
+            if not len(split(opened, config.protocol, fold, config.split_seed).train):
+                raise UserError(f"fold {fold} of protocol {config.protocol!r} has no training rows in {store}")
+    return plan
+
+
+def describe(plan: Plan) -> str:
+    """The dry run, for a person."""
+    configs = plan.configurations()
+    return "\n".join([
+        *_space_lines(plan),
+        "",
+        "an example configuration:",
+        dump_yaml(configs[0]).rstrip(),
+        "",
+        *_network_lines(plan, configs),
+        "",
+        *_stage_lines(plan, configs),
+        "",
+        *_split_lines(plan.store, configs[0]),
+    ])  # fmt: skip
+
+
+def count_stages(configs: Iterable[ChainConfig], fingerprint: str) -> dict[StageName, int]:
+    """How many distinct teachers, matches and students (of one lane each) the configurations hold."""
+    keys: dict[StageName, set[tuple[str, int]]] = {stage: set() for stage in STAGES}
+    for config in configs:
+        for stage in STAGES:
+            epochs = settings_of(stage, config).epochs
+            keys[stage].add((stage_key(config, fingerprint, config.lanes[0], stage), epochs))
+    return {stage: len(found) for stage, found in keys.items()}
+
+
+def _space_lines(plan: Plan) -> list[str]:
+    size = plan.space.size()
+    count = "infinitely many" if size is None else size
+    lines = [f"{plan.preset.description.strip()}", ""]
+    lines += [f"space: {count} configurations, {plan.preset.trials} trials by {plan.preset.sampler}"]
+    lines += [f"  {name}: {axis}" for name, axis in plan.preset.space.items()]
+    return lines + [f"  left out: {reason}" for reason in plan.space.left_out]
+
+
+def _network_lines(plan: Plan, configs: list[ChainConfig]) -> list[str]:
+    """One line a distinct network."""
+    image, classes = plan.store.pixels.shape[1:], len(plan.store.emotions)
+    lines: dict[str, str] = {}
+    for config in configs:
+        figures = costs(config, image, classes)
+        for stage in ("teacher", "student"):
+            settings = settings_of(stage, config)
+            what = f"{stage} {config.patch} depth {settings.depth} heads {settings.heads} size {config.dim}"
+            what += f" {config.encoding}" if stage == "teacher" else ""
+            size = f"{figures[f'{stage}/parameters']:,} parameters, {figures[f'{stage}/macs'] / 1e6:,.0f} MMAC a clip"
+            lines[what] = f"  {what}: {size}"
+    return ["networks:", *sorted(lines.values())]
+
+
+def _stage_lines(plan: Plan, configs: list[ChainConfig]) -> list[str]:
+    lanes = len(configs[0].lanes)
+    counts = count_stages(configs, plan.store.fingerprint)
+    held = ", ".join(
+        f"{n} {'students' if s == 'student' else s + ('es' if s == 'match' else 's')}" for s, n in counts.items()
+    )
+    whole = "in all" if (plan.space.size() or SMALL + 1) <= SMALL else "at the corners of the space"
+    seconds = _estimate(plan, configs)
+    return [
+        f"distinct stages {whole}: {held}; each in {lanes} lanes (folds × seeds)",
+        f"training: about {seconds / 60:.0f} minutes of one {plan.device()} process for all of these, "
+        "each distinct stage once (two steps of each timed now, here)",
+    ]
+
+
+def _split_lines(store: Store, config: ChainConfig) -> list[str]:
+    lines = [f"protocol {config.protocol}, split seed {config.split_seed}:"]
+    for fold, of_fold in sides(store, config).items():
+        for side, found in of_fold.items():
+            who = f"speakers {', '.join(found['speakers'])}"
+            lines.append(f"  {fold} {side}: {found['rows']} rows of {found['clips']} clips, {who}")
+    return lines
+
+
+def _estimate(plan: Plan, configs: list[ChainConfig]) -> float:
+    """Seconds to train every distinct stage of the configurations once, all lanes, in one process."""
+    distinct: dict[tuple[str, str, int], ChainConfig] = {}
+    for config, stage in itertools.product(configs, STAGES):
+        key = stage_key(config, plan.store.fingerprint, config.lanes[0], stage)
+        distinct[stage, key, settings_of(stage, config).epochs] = config
+    device = plan.device() if torch.cuda.is_available() else "cpu"
+    step_seconds: dict[tuple[Any, ...], float] = {}
+    total = 0.0
+    for (stage, _, epochs), config in distinct.items():
+        shape = _shape(stage, config)
+        if shape not in step_seconds:
+            step_seconds[shape] = _time_step(plan.store, config, stage, device)
+        rows = len(split(plan.store, config.protocol, config.folds[0], config.split_seed).train)
+        total += epochs * len(config.lanes) * rows / settings_of(stage, config).batch * step_seconds[shape]
+    return total
+
+
+def _shape(stage: StageName, config: ChainConfig) -> tuple[Any, ...]:
+    """What a step's duration depends on: match and student train the same network."""
+    own = (config.teacher.stem, config.encoding) if stage == "teacher" else ()
+    settings = settings_of("student" if stage == "match" else stage, config)
+    batch = settings_of(stage, config).batch
+    shared = (config.patch, config.dim, config.mlp, config.head_dim, config.pooling)
+    return (stage == "teacher", batch, settings.depth, settings.heads, *shared, *own)
+
+
+def _time_step(store: Store, config: ChainConfig, stage: StageName, device: str) -> float:
+    """Seconds a training step takes, the first one left out."""
+    data = TrialData(store, config, device)
+    network = Builder(config=config, image=data.image, classes=data.classes)(stage, 0).to(device)
+    size = 0 if stage == "teacher" else config.dim
+    source = Source(data=data, targets=torch.zeros(1, len(data), size, dtype=data.dtype, device=device))
+    batch = settings_of(stage, config).batch
+    order = draw_order(data, config.lanes[:1], stage=stage, epoch=1, batch=batch)
+    lanes, loss = LoopedLanes([network], [None]), loss_of(stage, config)
+
+    def steps(first: int, last: int) -> float:
+        began = time.perf_counter()
+        part = type(order)(order.rows[:, first:last], order.weights[:, first:last])
+        lanes.train_epoch(part, source, loss, 1e-4, lambda: None)
+        return time.perf_counter() - began
+
+    steps(0, 1)
+    return steps(1, 1 + STEPS_TIMED) / STEPS_TIMED

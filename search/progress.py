@@ -1,0 +1,117 @@
+"""What a person sees while a sweep runs: a panel in a terminal, one line every so often in a job's log."""
+
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from search.tracking import label
+from search.trial import FAILED, FINISHED
+
+LINE_EVERY_S = 30.0
+
+
+class Progress(Callback):
+    """Counts trials, keeps the best score and shows both; on standard error."""
+
+    def __init__(self, wanted: int, title: str = "sweep"):
+        """Start counting; `wanted` trials are to be trained, or fewer if the space is used up."""
+        self.wanted, self.title = wanted, title
+        self.ended: Counter[str] = Counter()  # outcome → trials
+        self.best: tuple[float, str] | None = None  # score, configuration
+        self._running: dict[str, dict[str, Any]] = {}  # Tune's trial id → last result
+        self._labels: dict[str, str] = {}
+        self._began = self._shown = time.monotonic()
+        self._live: Live | None = None
+
+    def on_trial_start(self, *, trial: Trial, **_: Any) -> None:
+        """A trial begins, or begins again after its process died."""
+        self._labels[trial.trial_id] = label(trial.config.get("params", trial.config))
+        self._running[trial.trial_id] = {}
+
+    def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
+        """A trial reports: epochs, or its end."""
+        self._running[trial.trial_id] = result
+        if result.get("outcome") == FINISHED and (self.best is None or result["score"] > self.best[0]):
+            self.best = (result["score"], self._labels[trial.trial_id])
+        self._show()
+
+    def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:
+        """A trial ended by itself, or was stopped by the scheduler."""
+        last = self._running.pop(trial.trial_id, {})
+        self.ended[last.get("outcome", "pruned")] += 1
+        if last.get("outcome") == FAILED:
+            Console(stderr=True).print(f"trial {self._labels[trial.trial_id]} failed: {last['reason']}", markup=False)
+        self._show(now=True)
+
+    def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
+        """A trial's process died more often than it is retried."""
+        self._running.pop(trial.trial_id, None)
+        self.ended[FAILED] += 1
+        self._show(now=True)
+
+    def on_step_end(self, **_: Any) -> None:
+        """Tune went round its loop once."""
+        self._show()
+
+    def close(self) -> None:
+        """Show the last state and give the terminal back."""
+        self._show(now=True)
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def line(self) -> str:
+        """Trials done, running, pruned, failed; best so far; time left."""
+        done = sum(self.ended.values())
+        others = "".join(f", {self.ended[name]} {name}" for name in ("pruned", FAILED) if self.ended[name])
+        parts = [f"{self.title}: {done}/{self.wanted} trials done{others}, {len(self._running)} running"]
+        if self.best:
+            parts.append(f"best val UAR {self.best[0]:.3f} ({self.best[1]})")
+        elapsed = time.monotonic() - self._began
+        left = f", about {_minutes(elapsed / done * (self.wanted - done))} left" if 0 < done < self.wanted else ""
+        return "; ".join([*parts, f"{_minutes(elapsed)} so far{left}"])
+
+    def _show(self, now: bool = False) -> None:
+        if sys.stderr.isatty():
+            if self._live is None:
+                self._live = Live(console=Console(stderr=True), refresh_per_second=4)
+                self._live.start()
+            self._live.update(self._panel())
+        elif now or time.monotonic() - self._shown >= LINE_EVERY_S:
+            self._shown = time.monotonic()
+            print(self.line(), file=sys.stderr, flush=True)  # noqa: T201  # a job's log
+
+    def _panel(self) -> Table:
+        table = Table(title=self.line(), title_justify="left", box=None)
+        for column in ("running", "stage", "epoch", "val UAR"):
+            table.add_column(column)
+        for trial_id, result in self._running.items():
+            stage, epoch, uar = _where(result)
+            table.add_row(self._labels[trial_id], stage, epoch, uar)
+        return table
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks; a live panel cannot go there.
+        return {**self.__dict__, "_live": None}
+
+
+def _where(result: dict[str, Any]) -> tuple[str, str, str]:
+    """Stage, epoch and validation UAR of a trial's last result."""
+    epochs = result.get("epochs")
+    if not epochs:
+        return "starting", "", ""
+    last = epochs[-1]
+    stage = next(name for name in last if "/" in name).split("/")[0]
+    uar = last.get(f"{stage}/val_uar")
+    return stage, f"{last['epoch']:.0f}", "" if uar is None else f"{uar:.3f}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

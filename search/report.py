@@ -1,0 +1,26 @@
+"""What a person sees of a sweep afterwards."""
+
+from search.home import Home
+from search.sweep import SweepResult
+from search.tracking import Tracker, label
+
+
+def summary(result: SweepResult, name: str, home: Home, tracker: Tracker) -> str:
+    """The winner, its figures, where everything lies and what to type next."""
+    test, selection = result.metrics["test"], result.metrics["selection"]
+    confirmed = ""
+    if "confirmed_val_uar" in selection:
+        confirmed = f", confirmed on fresh seeds {selection['confirmed_val_uar']:.3f}"
+    server = tracker.uri if tracker.uri.startswith("http") else None
+    look = f"open {server}" if server else f"mlflow ui --backend-store-uri {tracker.uri}"
+    place = f"--tracking-uri {tracker.uri}" if server else f"--home {home.root}"
+    return "\n".join([
+        f"sweep {name} finished in {result.seconds / 60:.1f} minutes",
+        f"winner: {label(result.params)}",
+        f"  validation UAR {selection['val_uar']:.3f}{confirmed}",
+        f"  test UAR {test['uar']:.3f}, WA {test['wa']:.3f} (chance UAR {test['chance']:.3f}, "
+        f"{test['rows']} clips of speakers {', '.join(test['speakers'])}, protocol {test['protocol']})",
+        f"state:   {home.root}",
+        f"compare: {look}",
+        f"export:  python jobs/export_best.py --sweep {name} --out best {place}",
+    ])  # fmt: skip

@@ -1,0 +1,221 @@
+"""MLflow: one parent run a sweep, one child run a trial, found by a key tag or made.
+
+Names follow MLflow's: a run, its params (what varies in the sweep), metrics by step (an epoch of a stage), tags.
+"""
+
+import getpass
+import hashlib
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from ray.tune.experiment import Trial
+from ray.tune.logger import LoggerCallback
+
+from search.space import Space, configure
+from search.trial import FAILED, FINISHED
+from sermodels.errors import UserError
+from sermodels.provenance import commit
+from sermodels.settings import dump_yaml
+
+EXPERIMENT = "ser-search"
+SWEEP, KIND, KEY, OUTCOME = "ser.sweep", "ser.kind", "ser.trial_key", "ser.outcome"
+STATUS = {FINISHED: "FINISHED", FAILED: "FAILED", "pruned": "KILLED", "interrupted": "KILLED"}
+
+
+class Tracker:
+    """The runs of one sweep."""
+
+    def __init__(self, uri: str, artifacts: Path):
+        """Connect.
+
+        Args:
+            uri: of a tracking server (http…) or a database (sqlite:///…).
+            artifacts: where artifacts go if the experiment does not exist yet and `uri` is a database.
+
+        Raises:
+            UserError: nothing answers there, or it is not a store that MLflow knows.
+        """
+        self.uri = uri
+        check_reachable(uri)
+        try:
+            self.client = MlflowClient(uri)
+            self.experiment = self._experiment(artifacts)
+        except MlflowException as error:
+            raise UserError(f"--tracking-uri {uri}: {str(error).splitlines()[0]}") from None
+
+    def start_sweep(self, name: str, tags: Mapping[str, str], texts: Mapping[str, str]) -> str:
+        """Begin the parent run of a sweep.
+
+        Args:
+            name: of the sweep.
+            tags: what describes it.
+            texts: file name → content, logged as artifacts.
+
+        Returns:
+            The run's id.
+        """
+        tags = {SWEEP: name, KIND: "sweep", **_environment(), **tags}
+        run_id = self.client.create_run(self.experiment, run_name=name, tags=tags).info.run_id
+        for file, text in texts.items():
+            self.client.log_text(run_id, text, file)
+        return run_id
+
+    def trial_run(self, parent: str, sweep: str, params: Mapping[str, Any], *, kind: str) -> str:
+        """The child run of a configuration, found by its key or made; its id.
+
+        Args:
+            parent: run id of the sweep.
+            sweep: its name.
+            params: what the configuration has of its own.
+            kind: "trial", or "confirmation" on fresh seeds.
+        """
+        key = hashlib.sha256(f"{parent}/{kind}/{Space.key(params)}".encode()).hexdigest()[:16]
+        found = self.client.search_runs([self.experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
+        if found:
+            return found[0].info.run_id
+        tags = {"mlflow.parentRunId": parent, SWEEP: sweep, KIND: kind, KEY: key, **_environment()}
+        run = self.client.create_run(self.experiment, run_name=label(params), tags=tags)
+        self.client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in params.items()])
+        return run.info.run_id
+
+    def log_epochs(self, run_id: str, epochs: Iterable[Mapping[str, float]]) -> None:
+        """Write the metrics of epochs in one batch; each mapping has its number as "epoch"."""
+        now = round(time.time() * 1000)
+        metrics = [
+            Metric(name, float(value), now, int(row["epoch"]))
+            for row in epochs
+            for name, value in row.items()
+            if name != "epoch"
+        ]
+        if metrics:
+            self.client.log_batch(run_id, metrics=metrics)
+
+    def log_figures(self, run_id: str, figures: Mapping[str, float]) -> None:
+        """Write final figures, without a step."""
+        now = round(time.time() * 1000)
+        self.client.log_batch(run_id, metrics=[Metric(name, float(v), now, 0) for name, v in figures.items()])
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        self.client.log_batch(run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+
+    def end(self, run_id: str, outcome: str) -> None:
+        """Close a run; `outcome` is finished, pruned, failed or interrupted."""
+        self.tag(run_id, {OUTCOME: outcome})
+        self.client.set_terminated(run_id, STATUS[outcome])
+
+    def find_sweep(self, name: str) -> Run:
+        """The latest parent run of a sweep.
+
+        Raises:
+            UserError: there is none, naming those that there are.
+        """
+        runs = self.client.search_runs([self.experiment], f"tags.`{KIND}` = 'sweep'", order_by=["start_time DESC"])
+        for run in runs:
+            if run.data.tags[SWEEP] == name:
+                return run
+        known = ", ".join(sorted({run.data.tags[SWEEP] for run in runs})) or "none yet"
+        raise UserError(f"--sweep {name}: no such sweep at {self.uri}; there are: {known}")
+
+    def _experiment(self, artifacts: Path) -> str:
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        if found:
+            return found.experiment_id
+        location = None if self.uri.startswith("http") else artifacts.as_uri()
+        return self.client.create_experiment(EXPERIMENT, artifact_location=location)
+
+
+class TrialLogger(LoggerCallback):
+    """Writes what trials report into their runs, from the driver's process."""
+
+    def __init__(self, tracker: Tracker, parent: str, sweep: str, chain: Mapping[str, Any], *, kind: str):
+        self._tracker, self._parent, self._sweep, self._chain, self._kind = tracker, parent, sweep, chain, kind
+        self._runs: dict[str, str] = {}  # Tune's trial id → run id
+        self._outcomes: dict[str, str] = {}
+
+    def log_trial_start(self, trial: Trial) -> None:
+        """Find or make the run; log the whole configuration as an artifact."""
+        if trial.trial_id in self._runs:
+            return
+        params = trial.config.get("params", trial.config)
+        run_id = self._tracker.trial_run(self._parent, self._sweep, params, kind=self._kind)
+        self._tracker.client.log_text(run_id, dump_yaml(configure(self._chain, params)), "config.yaml")
+        self._runs[trial.trial_id] = run_id
+
+    def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
+        """Write the epochs of a result; of the last one, the final figures or the reason of the failure."""
+        run_id = self._runs[trial.trial_id]
+        self._tracker.log_epochs(run_id, result.get("epochs", ()))
+        outcome = result.get("outcome")
+        if outcome == FINISHED:
+            self._tracker.log_figures(run_id, final_figures(result))
+        if outcome == FAILED:
+            self._tracker.tag(run_id, {"ser.reason": result["reason"][:5000]})
+        if outcome:
+            self._outcomes[trial.trial_id] = outcome
+
+    def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
+        """Close the run. A trial that ended without saying how was stopped by the scheduler."""
+        if trial.trial_id in self._runs:
+            outcome = FAILED if failed else self._outcomes.get(trial.trial_id, "pruned")
+            self._tracker.end(self._runs.pop(trial.trial_id), outcome)
+
+    def close(self) -> None:
+        """Close what is still open after the sweep ended: runs that were interrupted."""
+        for run_id in self._runs.values():
+            self._tracker.end(run_id, "interrupted")
+        self._runs.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks into files that are never read again; live connections cannot go there.
+        return {}
+
+
+def final_figures(result: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a finished trial's last result that belong into its run."""
+    names = ("val_", "best_val_", "teacher/", "student/", "trained_seconds", "reused_seconds", "duration_s")
+    return {k: v for k, v in result.items() if k.startswith(names) and isinstance(v, int | float)}
+
+
+def label(params: Mapping[str, Any]) -> str:
+    """A configuration in few words: `128x1 ice alpha=10 student.depth=3`."""
+    words = [str(params[key]) for key in ("patch", "encoding") if key in params]
+    words += [f"{key}={_short(value)}" for key, value in params.items() if key not in ("patch", "encoding")]
+    return " ".join(words) or "defaults"
+
+
+def check_reachable(uri: str) -> None:
+    """Ask a tracking server whether it is there; MLflow's own client would try for minutes.
+
+    Raises:
+        UserError: no answer within 5 s.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=5).raise_for_status()
+    except requests.RequestException as error:
+        raise UserError(
+            f"--tracking-uri {uri}: no MLflow server answers there ({type(error).__name__}); "
+            "start one with `mlflow server`, or leave the option out for a local database"
+        ) from None
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": Path(sys.argv[0]).name,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": commit(),
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
