@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sermodels.config import ChainConfig, FrontEnd
@@ -94,6 +94,7 @@ def write_bundle(
     Raises:
         UserError: `out` is something else than a bundle, or cannot be written.
     """
+    assert FINGERPRINT in metrics, "a bundle says what it was trained on"
     check_replaceable(out)
     parameters = {name: p.detach().cpu().contiguous() for name, p in network.named_parameters()}
     try:
@@ -103,8 +104,8 @@ def write_bundle(
             (unfinished / FRONTEND).write_text(dump_yaml(frontend), encoding="utf-8")
             figures = json.dumps(to_plain(metrics), indent=2, ensure_ascii=False)
             (unfinished / METRICS).write_text(figures + "\n", encoding="utf-8")
-            save_file(parameters, unfinished / WEIGHTS)
-    except (OSError, SafetensorError) as error:
+            (unfinished / WEIGHTS).write_bytes(save(parameters))  # save_file would make it readable to its owner alone
+    except OSError as error:
         raise UserError(f"{out}: cannot be written: {error}") from None
 
 
@@ -203,6 +204,8 @@ def _metrics(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: damaged: not JSON: {error}") from None
     if not isinstance(metrics, dict):
         raise UserError(f"{path}: expected an object of figures, found a {type(metrics).__name__}")
+    if FINGERPRINT not in metrics:
+        raise UserError(f"{path}: lacks {FINGERPRINT!r}, the store that the model was trained on; export it again")
     return metrics
 
 

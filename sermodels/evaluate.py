@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from sermodels.bundle import FINGERPRINT, Bundle
+from sermodels.chain import ChainResult
 from sermodels.config import ChainConfig
+from sermodels.errors import UserError
 from sermodels.lanes import ROWS_AT_ONCE
 from sermodels.metrics import Scores, score
 from sermodels.networks import Network
+from sermodels.settings import to_plain
 from sermodels.splits import split
 from sermodels.store import Store
 
@@ -36,6 +40,27 @@ def evaluate(network: Network, store: Store, rows: np.ndarray) -> Scores:
     return score(store.emotion[rows], _answers(network, store, rows), len(store.emotions))
 
 
+def check_same_task(bundle: Bundle, store: Store) -> None:
+    """Make sure that a store asks what a model answers.
+
+    Raises:
+        UserError: other emotions, or images of another front-end; the message says which.
+    """
+    if store.emotions != bundle.emotions:
+        asked, answered = ", ".join(store.emotions), ", ".join(bundle.emotions)
+        raise UserError(
+            f"{store.path}: its emotions are {asked}; the model's are {answered}: expected the same, in order"
+        )
+    asked, answered = to_plain(store.frontend), to_plain(bundle.frontend)
+    different = [
+        f"{name} is {asked[name]}, the model's {answered[name]}" for name in asked if asked[name] != answered[name]
+    ]
+    if different:
+        raise UserError(
+            f"{store.path}: other front-end settings: {'; '.join(different)}: build a store with the model's"
+        )
+
+
 def sides(store: Store, config: ChainConfig) -> dict[str, Any]:
     """Who trains, validates and tests, for the description of a run.
 
@@ -49,12 +74,41 @@ def sides(store: Store, config: ChainConfig) -> dict[str, Any]:
     return described
 
 
+def rows_of(side: str, store: Store, config: ChainConfig) -> np.ndarray:
+    """Row numbers of a side of the first lane's fold: "train", "valid", "test"; or "all": every clip as recorded."""
+    if side == "all":
+        return np.flatnonzero(store.view == "original")
+    return getattr(split(store, config.protocol, config.lanes[0][0], config.split_seed), side)
+
+
 def describe(store: Store, rows: np.ndarray) -> dict[str, Any]:
     """How many rows and clips, and whose: {"rows": …, "clips": …, "speakers": […]}."""
     return {
         "rows": len(rows),
         "clips": len(np.unique(store.clip[rows])),
         "speakers": np.unique(store.speaker[rows]).tolist(),
+    }
+
+
+def run_figures(result: ChainResult, store: Store, config: ChainConfig) -> dict[str, Any]:
+    """What a bundle tells of the run it came from, the test side left out.
+
+    Returns:
+        Plain JSON: `corpus`, FINGERPRINT, `sides`, and `validation`: `val_uar`, `val_wa`, `val_macro_f1` and
+        `best_val_uar` as means over lanes, each with `…_std`, `protocol`, `caveat`, and `lanes`, the figures of each.
+        The same for the same chain, wherever and however long it ran.
+    """
+    columns = {name: getattr(result, name) for name in ("val_uar", "val_wa", "val_macro_f1", "best_val_uar")}
+    lanes = [
+        {"fold": fold, "seed": seed} | {name: values[lane] for name, values in columns.items()}
+        for lane, (fold, seed) in enumerate(config.lanes)
+    ]
+    means = _over_lanes(lanes, tuple(columns))
+    return {
+        "corpus": store.corpus,
+        FINGERPRINT: store.fingerprint,
+        "sides": sides(store, config),
+        "validation": {**means, "protocol": config.protocol, "caveat": caveat(config), "lanes": lanes},
     }
 
 

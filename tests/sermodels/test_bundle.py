@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sermodels import audio
-from sermodels.bundle import FILES, check_replaceable, load_bundle, write_bundle
+from sermodels.bundle import FILES, FINGERPRINT, check_replaceable, load_bundle, write_bundle
 from sermodels.config import ChainConfig
 from sermodels.errors import UserError
 from sermodels.networks import Network, build_student
 from sermodels.store import Store
 
-METRICS = {"store_fingerprint": "ab", "val_uar": 0.1 + 0.2, "lanes": [{"fold": 0}]}
+METRICS = {FINGERPRINT: "ab", "val_uar": 0.1 + 0.2, "lanes": [{"fold": 0}]}
 
 
 Write = Callable[..., Path]
@@ -82,9 +82,9 @@ def test_float64_survives(write, store, tiny_config):
 
 def test_an_older_bundle_is_replaced_whole(bundle, write, store, config):
     other = build_student(config, store.pixels.shape[1:], len(store.emotions), seed=4)
-    assert write(network=other, metrics={"b": 1}) == bundle
+    assert write(network=other, metrics={FINGERPRINT: "cd"}) == bundle
     read = load_bundle(bundle)
-    assert read.metrics == {"b": 1}
+    assert read.metrics == {FINGERPRINT: "cd"}
     assert torch.equal(read.network.classify.weight, other.classify.weight)
     assert [path.name for path in bundle.parent.iterdir()] == ["best"]
 
@@ -111,7 +111,7 @@ def test_a_file_is_not_replaced_and_an_empty_folder_is(tmp_path, write):
 def test_an_error_while_writing_leaves_the_older_bundle(bundle, write):
     before = _content(bundle)
     with pytest.raises(TypeError):
-        write(metrics={"not JSON": object()})
+        write(metrics={FINGERPRINT: "ab", "not JSON": object()})
     assert _content(bundle) == before
 
 
@@ -174,6 +174,11 @@ def test_weights_that_are_not_finite(bundle):
     parameters["token"][0] = torch.nan
     save_file(parameters, bundle / "model.safetensors")
     _refused(bundle, "token")
+
+
+def test_figures_that_do_not_say_of_what(bundle):
+    (bundle / "metrics.json").write_text('{"val_uar": 0.5}')
+    _refused(bundle, "lacks 'store_fingerprint'")
 
 
 def test_no_bundle_at_all(tmp_path):

@@ -1,0 +1,24 @@
+"""Where a job computes, and with how many threads."""
+
+from typing import Literal
+
+import torch
+
+from sermodels.errors import UserError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def use(device: Device, threads: int) -> str:
+    """Set PyTorch's threads on the CPU and return the device: "cpu" or "cuda".
+
+    Raises:
+        UserError: no thread, or no GPU where one is asked for.
+    """
+    if threads < 1:
+        raise UserError(f"--threads {threads}: must be at least 1")
+    torch.set_num_threads(threads)
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise UserError("--device cuda: PyTorch finds no GPU here; use --device cpu")
+    return ("cuda" if gpu else "cpu") if device == "auto" else device

@@ -1,0 +1,76 @@
+"""Train one configuration: teacher, match, student. No Ray, no MLflow.
+
+    python jobs/train.py --store runs/stores/emodb.arrow
+    python jobs/train.py --store STORE --config best/config.yaml --out DIR
+    python jobs/train.py --store STORE teacher.depth=2 student.lr=3e-4 'folds=[0, 1]'
+
+Settings are those of sermodels/config.py: the paper's, if not given. Progress goes to standard error; standard output
+has one line of JSON, the validation figures, on a CPU the same to the bit for the same chain. --out writes the student
+for jobs/predict.py and jobs/evaluate.py. Interrupted, it goes on from the last epoch.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from _cli import run
+from _device import Device, use
+from _epochs import shown
+from tyro.conf import Positional, arg
+
+from search.home import open_home
+from sermodels.bundle import FINGERPRINT, check_replaceable, write_bundle
+from sermodels.cache import StageCache
+from sermodels.chain import Chain, NonFiniteLossError
+from sermodels.config import ChainConfig
+from sermodels.data import TrialData
+from sermodels.errors import UserError
+from sermodels.evaluate import run_figures
+from sermodels.settings import load_yaml, merged, parse, parse_overrides, to_plain
+from sermodels.store import open_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """The command line."""
+
+    settings: Annotated[Positional[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()  # changes to the configuration
+    store: Path  # made by jobs/build_store.py
+    config: Path | None = None  # YAML file of settings
+    home: Path = Path(os.environ.get("SER_HOME", "runs"))  # finished stages are kept in HOME/stages
+    device: Device = "auto"
+    threads: int = 1  # of PyTorch on the CPU
+    out: Path | None = None  # folder for the student of the first fold and seed; an older one is replaced
+
+
+def main(args: Args) -> None:
+    """Check all that was given, train, write."""
+    config = parse(ChainConfig, load_yaml(args.config), str(args.config)) if args.config else ChainConfig()
+    config = parse(ChainConfig, merged(to_plain(config), parse_overrides(args.settings)), "command line")
+    if args.out:
+        check_replaceable(args.out)
+    device, store = use(args.device, args.threads), open_store(args.store)
+    data, stacked = TrialData(store, config, device), device != "cpu"
+    chain = Chain(config, data, StageCache(open_home(args.home).stages), stacked=stacked)
+    try:
+        chain.build("student", seed=0)
+    except ValueError as error:  # a patch that does not divide the image
+        raise UserError(str(error)) from None
+    try:
+        with shown(data, config, stacked=stacked) as (report, tick):
+            result = chain.run(report, tick)
+    except NonFiniteLossError as error:
+        raise UserError(f"{error}: training diverged; lower the lr of this stage or of one before it") from None
+    print(f"trained {result.trained_seconds:.1f} s, reused {result.reused_seconds:.1f} s", file=sys.stderr)
+    figures, student = run_figures(result, store, config), chain.student(0)
+    if args.out:
+        parts = {"emotions": store.emotions, "frontend": store.frontend, "network": student, "metrics": figures}
+        write_bundle(args.out, config=config, **parts)
+    print(json.dumps(figures["validation"] | {FINGERPRINT: store.fingerprint}))
+
+
+if __name__ == "__main__":
+    run(main, Args)
