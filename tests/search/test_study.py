@@ -1,0 +1,253 @@
+"""The ledger: what a searcher, called as Tune calls it, leaves in the journal."""
+
+import math
+import pickle
+from dataclasses import replace
+
+import pytest
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+from ray.tune.search.search_generator import SearchGenerator
+
+from search.preset import load
+from search.space import Space
+from search.study import StudySearcher, best, create_study, open_study, params_of
+from sermodels.errors import UserError
+
+SMALL = {"patch": ["128x1", "16x16"], "alpha": [1, 10]}
+TWELVE = {"patch": ["128x1", "16x16"], "alpha": [1, 2, 3, 4, 5, 6]}
+JOINT = {"teacher": [{"depth": 6, "heads": 5}, {"depth": 12, "heads": 12}], "alpha": {"log_uniform": [0.1, 10]}}
+
+
+@pytest.fixture
+def journal(tmp_path):
+    path = tmp_path / "studies" / "sweep.journal"
+    create_study(path, "sweep")
+    return path
+
+
+def searcher(journal, axes=None, **changes):
+    preset = replace(load("demo"), **{"sampler": "random", "trials": 1000} | changes)
+    return StudySearcher(path=journal, name="sweep", space=Space.parse(axes or SMALL, "x"), preset=preset)
+
+
+def done(score, epoch=3, **more):
+    return {"finished": True, "score": score, "student_epoch": epoch, **more}
+
+
+def trials(journal, *states):
+    return [t for t in open_study(journal, "sweep").trials if not states or t.state in states]
+
+
+def run_out(search, score=lambda params: params["alpha"]):
+    """Suggest and finish, one at a time, until the searcher says that it is over."""
+    given = []
+    while (params := search.suggest(f"t{len(given)}")) != Searcher.FINISHED:
+        given.append(params)
+        search.on_trial_complete(f"t{len(given) - 1}", done(score(params)))
+    return given
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_finite_space_is_used_up_and_nothing_runs_twice(journal, sampler):
+    search = searcher(journal, sampler=sampler)
+    given = run_out(search)
+    assert sorted(map(Space.key, given)) == sorted(map(Space.key, Space.parse(SMALL, "x").grid()))
+    assert search.suggest("more") == Searcher.FINISHED
+
+
+def test_wanted_number_ends_the_search(journal):
+    assert len(run_out(searcher(journal, trials=3))) == 3
+    assert searcher(journal, trials=3).suggest("t") == Searcher.FINISHED, "also when opened again"
+    assert len(run_out(searcher(journal, trials=4))) == 1
+
+
+def test_grid_comes_in_order(journal):
+    assert run_out(searcher(journal, sampler="grid")) == list(Space.parse(SMALL, "x").grid())
+
+
+def copies_and_originals(journal):
+    found = trials(journal)
+    pairs = [(copy, found[copy.user_attrs["copy_of"]]) for copy in found if "copy_of" in copy.user_attrs]
+    assert pairs, "of 12 configurations, some come up twice before all have come up"
+    assert all(params_of(copy) == params_of(original) for copy, original in pairs)
+    return pairs
+
+
+def test_finished_configuration_is_told_at_once(journal):
+    run_out(searcher(journal, TWELVE), score=lambda params: params["alpha"] / 10)
+    for copy, original in copies_and_originals(journal):
+        assert copy.state == original.state == TrialState.COMPLETE
+        assert copy.value == original.value
+        assert copy.number > original.number
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "value"),
+    [
+        (done(0.7), TrialState.COMPLETE, 0.7),
+        ({"score": 0.4, "student_epoch": 2}, TrialState.PRUNED, 0.4),
+        ({"outcome": "failed"}, TrialState.FAIL, None),
+    ],
+)
+def test_copy_of_a_running_trial_waits_for_its_outcome(journal, result, state, value):
+    search = searcher(journal, TWELVE)
+    running = []
+    while search.suggest(f"t{len(running)}") != Searcher.FINISHED:
+        running.append(f"t{len(running)}")
+    assert len(running) == 12
+    for copy, original in copies_and_originals(journal):
+        assert copy.state == original.state == TrialState.RUNNING
+    for trial_id in running:
+        search.on_trial_complete(trial_id, result)
+    for trial in trials(journal):
+        assert (trial.state, trial.value) == (state, value)
+    assert len(copies_and_originals(journal)) == len(trials(journal)) - 12
+
+
+def test_infinite_space_waits_while_proposals_repeat(journal):
+    axes = {"alpha": {"uniform": [1, 1]}}
+    search = searcher(journal, axes)
+    assert search.suggest("a") == {"alpha": 1.0}
+    assert search.suggest("b") is None
+    written = len(trials(journal))
+    assert search.suggest("c") is None
+    assert len(trials(journal)) == written, "asking again, as Tune does all the time, writes nothing"
+    search.on_trial_complete("a", done(0.5))
+    assert search.suggest("c") == Searcher.FINISHED
+
+
+def test_states_in_the_journal(journal):
+    search = searcher(journal, {"alpha": {"uniform": [0, 1]}})
+    for trial_id in "abcdefgh":
+        search.suggest(trial_id)
+    search.on_trial_result("a", {"teacher_epoch": 1})
+    search.on_trial_result("a", {"student_epoch": 1, "score": 0.3})
+    search.on_trial_complete("a", done(0.6, epoch=2, val_uar_std=0.05, key="k"))
+    search.on_trial_result("b", {"student_epoch": 1, "score": 0.2})
+    search.on_trial_complete("b", {"student_epoch": 2, "score": 0.25})
+    search.on_trial_complete("c", {"outcome": "failed", "finished": True, "score": 0.9})
+    search.on_trial_complete("d", done(math.nan))
+    search.on_trial_complete("e", error=True)
+    search.on_trial_complete("f")
+    search.on_trial_complete("g", {"finished": True})
+    search.on_trial_complete("g", done(0.9))
+    search.on_trial_complete("nobody", done(0.9))
+    found = {t.user_attrs["trial_id"]: t for t in trials(journal)}
+    states = {name: trial.state.name for name, trial in found.items()}
+    assert states == {
+        "a": "COMPLETE",
+        "b": "PRUNED",
+        "c": "FAIL",
+        "d": "FAIL",
+        "e": "FAIL",
+        "f": "PRUNED",
+        "g": "FAIL",
+        "h": "RUNNING",
+    }
+    assert (found["a"].value, found["a"].intermediate_values) == (0.6, {1: 0.3, 2: 0.6})
+    assert (found["b"].value, found["b"].intermediate_values) == (0.25, {1: 0.2, 2: 0.25})
+    assert found["a"].user_attrs | {"params": 0} == {"params": 0, "trial_id": "a", "val_uar_std": 0.05, "key": "k"}
+    assert [t.user_attrs["trial_id"] for t in best(open_study(journal, "sweep"), 5)] == ["a"]
+
+
+def test_restarted_trial_reports_epochs_again(journal):
+    search = searcher(journal)
+    search.suggest("a")
+    for score in (0.1, 0.2):
+        search.on_trial_result("a", {"student_epoch": 1, "score": score})
+    assert trials(journal)[0].intermediate_values == {1: 0.1}
+
+
+def test_best_are_distinct_and_ties_go_to_the_first(journal):
+    scores = {("128x1", 1): 0.5, ("128x1", 10): 0.8, ("16x16", 1): 0.8, ("16x16", 10): 0.1}
+    run_out(searcher(journal), score=lambda p: scores[p["patch"], p["alpha"]])
+    study = open_study(journal, "sweep")
+    top = best(study, 3)
+    assert [t.value for t in top] == [0.8, 0.8, 0.5]
+    assert top[0].number < top[1].number
+    assert len({Space.key(params_of(t)) for t in best(study, 100)}) == len(best(study, 100)) == 4
+
+
+def test_settings_that_move_together_come_back_from_the_ledger(journal):
+    given = searcher(journal, JOINT).suggest("a")
+    assert params_of(trials(journal)[0]) == given
+    assert set(given) == {"teacher.depth", "teacher.heads", "alpha"}
+
+
+def test_tpe_learns_and_uses_its_random_start(journal):
+    search = searcher(journal, {"alpha": {"uniform": [0, 1]}}, sampler="tpe", trials=40)
+    given = [p["alpha"] for p in run_out(search, score=lambda p: -((p["alpha"] - 0.8) ** 2))]
+    late = given[20:]
+    assert sum(abs(a - 0.8) < 0.25 for a in late) > 0.6 * len(late)
+
+
+def test_same_seed_same_proposals_but_not_after_going_on(journal, tmp_path):
+    def first(path, n):
+        create_study(path, "sweep")
+        search = searcher(path, JOINT)
+        return [search.suggest(str(i)) for i in range(n)]
+
+    one, two = (first(tmp_path / name, 5) for name in "xy")
+    assert one == two
+    again = searcher(tmp_path / "x", JOINT)
+    assert [again.suggest(f"z{i}") for i in range(5)] != one
+
+
+def test_pickled_searcher_goes_on_with_the_same_study(journal):
+    search = searcher(journal)
+    search.suggest("a")
+    twin = pickle.loads(pickle.dumps(search))
+    twin.on_trial_result("a", {"student_epoch": 1, "score": 0.4})
+    twin.on_trial_complete("a", done(0.5, epoch=2))
+    assert [(t.value, t.intermediate_values) for t in trials(journal)] == [(0.5, {1: 0.4, 2: 0.5})]
+    assert len(run_out(twin)) == 3
+
+
+def test_interrupted_trials_are_proposed_again(journal):
+    dead = searcher(journal, JOINT)
+    left = [dead.suggest(name) for name in "abc"]
+    dead.on_trial_complete("a", done(0.5))
+    alive = searcher(journal, JOINT, trials=3)
+    assert alive.requeue_interrupted() == 2
+    assert [alive.suggest("d"), alive.suggest("e")] == left[1:]
+    assert alive.suggest("f") == Searcher.FINISHED
+    assert [t.state.name for t in trials(journal)] == ["COMPLETE", "FAIL", "FAIL", "RUNNING", "RUNNING"]
+
+
+def test_first_proposals_of_the_cpu_preset_cover_what_it_compares(journal):
+    preset = load("cpu")
+    search = StudySearcher(path=journal, name="sweep", space=preset.parse_space(), preset=preset)
+    first = [search.suggest(str(i)) for i in range(4)]
+    for key in ("patch", "encoding", "alpha"):
+        assert len({params[key] for params in first}) >= 2
+
+
+def test_under_the_generator_that_tune_puts_around_it(journal):
+    generator = SearchGenerator(searcher(journal))
+    generator.searcher.save_to_dir(str(journal.parent))
+    found = []
+    while (suggestion := generator.searcher.suggest(str(len(found)))) != Searcher.FINISHED:
+        found.append(suggestion)
+        generator.on_trial_complete(str(len(found) - 1), done(0.1))
+    assert len(found) == 4
+
+
+def test_name_that_is_taken_and_name_that_is_missing(journal, tmp_path):
+    with pytest.raises(UserError, match="'sweep' is already there: choose another name"):
+        create_study(journal, "sweep")
+    with pytest.raises(UserError, match="no sweep named 'other'; it holds sweep"):
+        open_study(journal, "other")
+    with pytest.raises(UserError, match="no such file"):
+        open_study(tmp_path / "none", "sweep")
+    assert not (tmp_path / "none").exists()
+
+
+def test_two_sweeps_in_one_journal_do_not_mix(journal):
+    create_study(journal, "second")
+    run_out(searcher(journal))
+    second = StudySearcher(path=journal, name="second", space=Space.parse(SMALL, "x"), preset=load("demo"))
+    second.suggest("a")
+    second.on_trial_result("a", {"student_epoch": 1, "score": 0.9})
+    second.on_trial_complete("a", done(0.9))
+    assert [t.value for t in open_study(journal, "second").trials] == [0.9]
