@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Callable, Iterable
+from itertools import dropwhile, takewhile
 from typing import TypeVar
 
 import tyro
@@ -62,11 +64,12 @@ def _parse(args_type: type[Args], description: str) -> Args:
 
 
 def _one_line(box: str) -> str:
-    """The message of tyro's box: what stands between its title and its first rule."""
-    _title, *lines = (line.strip(" │|") for line in box.strip().splitlines())
-    message = []
-    for line in lines:
-        if not line.strip("─-╰╯+"):
-            break
-        message.append(line)
-    return " ".join(message).rstrip(".")
+    """The message of tyro's box, drawn in UTF-8 or ASCII: what stands under its title, down to the next rule."""
+    _title, *lines = re.sub(r"\x1b\[[\d;]*m", "", box).strip().splitlines()
+    rows = [line.strip(" │╰╯") for line in lines]
+    message = takewhile(_is_text, dropwhile(lambda row: not _is_text(row), rows))
+    return " ".join(message).rstrip(".") or box.strip()
+
+
+def _is_text(row: str) -> bool:
+    return bool(row.strip("─-"))

@@ -62,14 +62,12 @@ def _build(args: Args, out: Path) -> None:
     if root is None:
         raise UserError(f"--root is missing: the folder where corpus {args.corpus} lies")
     corpus = read_corpus(args.corpus, root, words(args.options))
-    for warning in corpus.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
     start, existed = time.monotonic(), out.exists()
     with counted("clips") as progress:
         store = build(corpus, out, args.frontend, args.augmentation, args.seed, args.workers, args.strict, progress)
     took_s = time.monotonic() - start
-    for clip in store.skipped:
-        print(f"warning: left out {clip['id']}: {clip['reason']}", file=sys.stderr)
+    for warning in [*corpus.warnings, *(f"left out {clip['id']}: {clip['reason']}" for clip in store.skipped)]:
+        print(f"warning: {warning}", file=sys.stderr)
     rate = f"built in {took_s:.1f} s, {len(corpus.utterances) / took_s:.1f} clips/s"
     print(f"{out}: {'already built with these settings, nothing to do' if existed else rate}\n{store.summary()}")
 

@@ -6,7 +6,7 @@ order of VIEWS. R rows, H image height (mel bands), W image width.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,20 @@ from sermodels.settings import parse, to_plain
 FORMAT_VERSION = 1  # raise when columns, manifest or the meaning of the pixels change
 _MANIFEST = b"manifest"  # its key in the schema's metadata
 _MAGIC = b"ARROW1"  # at both ends of a whole file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a store says of itself, as JSON in the metadata of its schema."""
+
+    format_version: int = FORMAT_VERSION
+    corpus: str
+    emotions: tuple[str, ...]
+    frontend: FrontEnd
+    augmentation: Augmentation
+    seed: int
+    skipped: tuple[dict[str, str | None], ...]
+    fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,33 +89,25 @@ def open_store(path: Path) -> Store:
     """
     batch = _map(path)
     manifest = _manifest(path, batch.schema)
-    frontend = parse(FrontEnd, manifest["frontend"], str(path))
-    augmentation = parse(Augmentation, manifest["augmentation"], str(path))
-    if not batch.schema.equals(schema(frontend)):
+    if not batch.schema.equals(schema(manifest.frontend)):
         raise _altered(path, "its columns are not those of its settings")
     text = {n: batch.column(n).to_pylist() for n in ("clip_id", "source_sha256", "speaker", "emotion", "view")}
-    found = fingerprint(
-        manifest["emotions"],
-        frontend,
-        augmentation,
-        manifest["seed"],
-        zip(text["clip_id"], text["source_sha256"], text["speaker"], text["emotion"], strict=True),
-    )
+    clips = zip(text["clip_id"], text["source_sha256"], text["speaker"], text["emotion"], strict=True)
+    found = fingerprint(manifest.emotions, manifest.frontend, manifest.augmentation, manifest.seed, clips)
     views = len(VIEWS)
-    if found != manifest["fingerprint"] or text["view"] != list(VIEWS) * (batch.num_rows // views):
+    if found != manifest.fingerprint or text["view"] != list(VIEWS) * (batch.num_rows // views):
         raise _altered(path, "its rows or settings do not fit its fingerprint")
-    classes = {name: i for i, name in enumerate(manifest["emotions"])}
     return Store(
         path=path,
         fingerprint=found,
-        corpus=manifest["corpus"],
-        emotions=tuple(manifest["emotions"]),
-        frontend=frontend,
-        augmentation=augmentation,
-        seed=manifest["seed"],
-        skipped=tuple(manifest["skipped"]),
-        pixels=_pixels(batch, frontend),
-        emotion=np.array([classes[name] for name in text["emotion"]], dtype=np.int64),
+        corpus=manifest.corpus,
+        emotions=manifest.emotions,
+        frontend=manifest.frontend,
+        augmentation=manifest.augmentation,
+        seed=manifest.seed,
+        skipped=manifest.skipped,
+        pixels=_pixels(batch, manifest.frontend),
+        emotion=np.array([manifest.emotions.index(name) for name in text["emotion"]], dtype=np.int64),
         speaker=np.array(text["speaker"]),
         sentence=np.array(batch.column("sentence").to_pylist(), dtype=object),
         view=np.array(text["view"]),
@@ -139,7 +145,7 @@ def fingerprint(
         "seed": seed,
         "clips": sorted(set(clips)),
     }
-    return sha256(canonical_json(determining).encode())
+    return sha256(_canonical_json(determining).encode())
 
 
 def schema(frontend: FrontEnd) -> pa.Schema:
@@ -164,19 +170,18 @@ def schema(frontend: FrontEnd) -> pa.Schema:
     )
 
 
-def with_manifest(columns: pa.Schema, manifest: Mapping[str, Any]) -> pa.Schema:
+def with_manifest(columns: pa.Schema, manifest: Manifest) -> pa.Schema:
     """The schema carrying a manifest, as `open_store` reads it."""
-    return columns.with_metadata({_MANIFEST: canonical_json(manifest)})
-
-
-def canonical_json(value: Any) -> str:
-    """JSON that is the same text for the same value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return columns.with_metadata({_MANIFEST: _canonical_json(to_plain(manifest))})
 
 
 def sha256(content: bytes | np.ndarray) -> str:
     """Hash in hex of bytes or of a contiguous array's memory."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _canonical_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _map(path: Path) -> pa.RecordBatch:
@@ -207,23 +212,22 @@ def _check_ends(path: Path) -> None:
         raise UserError(f"{path}: truncated: the end of the file is missing; delete it and build it again")
 
 
-def _manifest(path: Path, found: pa.Schema) -> dict[str, Any]:
-    metadata = found.metadata or {}
-    if _MANIFEST not in metadata:
+def _manifest(path: Path, found: pa.Schema) -> Manifest:
+    text = (found.metadata or {}).get(_MANIFEST)
+    if text is None:
         raise UserError(f"{path}: an Arrow file, but not a store: expected one by jobs/build_store.py")
     try:
-        manifest = json.loads(metadata[_MANIFEST])
-        version = manifest["format_version"]
-    except (ValueError, KeyError, TypeError):
-        raise _altered(path, "its manifest cannot be read") from None
+        raw = json.loads(text)
+    except ValueError:
+        raise _altered(path, "its manifest is not JSON") from None
+    version = raw.get("format_version") if isinstance(raw, dict) else None
     if version != FORMAT_VERSION:
-        raise UserError(
-            f"{path}: store format {version}, but this program reads format {FORMAT_VERSION}; build it again"
-        )
-    expected = {"corpus", "emotions", "frontend", "augmentation", "seed", "skipped", "fingerprint"}
-    if missing := expected - manifest.keys():
-        raise _altered(path, f"its manifest lacks {', '.join(sorted(missing))}")
-    return manifest
+        expected = f"this program reads format {FORMAT_VERSION}"
+        raise UserError(f"{path}: store of format {version}, but {expected}; delete the file and build it again")
+    try:
+        return parse(Manifest, raw, "manifest")
+    except UserError as error:
+        raise _altered(path, str(error)) from None
 
 
 def _pixels(batch: pa.RecordBatch, frontend: FrontEnd) -> np.ndarray:

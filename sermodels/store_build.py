@@ -16,7 +16,7 @@ from sermodels.errors import UserError
 from sermodels.files import replacing
 from sermodels.frontend import VIEWS
 from sermodels.settings import parse, to_plain
-from sermodels.store import FORMAT_VERSION, Store, fingerprint, open_store, schema, with_manifest
+from sermodels.store import Manifest, Store, fingerprint, open_store, schema, with_manifest
 from sermodels.store_render import Recipe, Row, file_sha256, render
 
 Progress = Callable[[int, int], None]  # utterances done, of how many
@@ -172,16 +172,15 @@ def _write(
     scratch: IO[bytes],
 ) -> None:
     clips = [(row["clip_id"], row["source_sha256"], row["speaker"], row["emotion"]) for row in rows]
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "corpus": recipe.corpus,
-        "emotions": list(emotions),
-        "frontend": to_plain(recipe.frontend),
-        "augmentation": to_plain(recipe.augmentation),
-        "seed": recipe.seed,
-        "skipped": skipped,
-        "fingerprint": fingerprint(emotions, recipe.frontend, recipe.augmentation, recipe.seed, clips),
-    }
+    manifest = Manifest(
+        corpus=recipe.corpus,
+        emotions=tuple(emotions),
+        frontend=recipe.frontend,
+        augmentation=recipe.augmentation,
+        seed=recipe.seed,
+        skipped=tuple(skipped),
+        fingerprint=fingerprint(emotions, recipe.frontend, recipe.augmentation, recipe.seed, clips),
+    )
     columns = schema(recipe.frontend)
     pixels = _pixel_column(columns.field("pixels").type, len(rows), scratch)
     arrays = [pa.array([row.get(f.name) for row in rows], f.type) for f in columns if f.name != "pixels"]
