@@ -1,0 +1,52 @@
+"""Imports go one way, jobs → search → sermodels, and sermodels stands without Ray, MLflow and Optuna."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ABOVE = {  # package → what it must not import
+    "sermodels": {"search", "jobs", "ray", "mlflow", "optuna"},
+    "search": {"jobs"},
+}
+IMPORT_ALL = """
+import importlib, pkgutil, sys, sermodels
+names = [m.name for m in pkgutil.walk_packages(sermodels.__path__, "sermodels.")]
+for name in names:
+    importlib.import_module(name)
+print(len(names), *sorted({name.split(".")[0] for name in sys.modules}))
+"""
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The packages that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("package", ABOVE)
+def test_no_source_file_imports_what_stands_above_it(package):
+    assert sources(package)
+    found = {str(path.relative_to(ROOT)): set(imported(path)) & ABOVE[package] for path in sources(package)}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_importing_all_of_sermodels_loads_nothing_of_what_stands_above_it():
+    answer = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True)
+    count, *loaded = answer.stdout.split()
+    assert int(count) == len(sources("sermodels")) - 1  # all but its own __init__.py
+    assert "torch" in loaded
+    assert not set(loaded) & ABOVE["sermodels"]
+    assert answer.stderr == ""

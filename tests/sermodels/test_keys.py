@@ -1,0 +1,96 @@
+"""Every setting of a chain changes the keys of the stages it bears on, and of no other."""
+
+import pytest
+
+from sermodels.config import ChainConfig
+from sermodels.keys import stage_key, stage_material
+from sermodels.settings import flatten, merged, parse, to_plain
+from sermodels.stages import STAGE_VERSION, STAGES
+
+NONE = ()
+TEACHER, MATCH, STUDENT = STAGES, STAGES[1:], STAGES[2:]
+DECIDED = {  # field → another value, and the stages whose keys it changes
+    "patch": ("16x16", TEACHER),
+    "dim": (128, TEACHER),
+    "mlp": (128, TEACHER),
+    "head_dim": (32, TEACHER),
+    "pooling": ("mean", TEACHER),
+    "encoding": ("none", TEACHER),
+    "alpha": (1.0, STUDENT),
+    "teacher.epochs": (20, MATCH),  # 20 epochs of a teacher are a prefix of 50, but its student learns another
+    "teacher.batch": (8, TEACHER),
+    "teacher.lr": (2e-4, TEACHER),
+    "teacher.halve_every": (5, TEACHER),
+    "teacher.depth": (7, TEACHER),
+    "teacher.heads": (4, TEACHER),
+    "teacher.stem": ([16, 1], TEACHER),
+    "match.epochs": (20, STUDENT),
+    "match.batch": (8, MATCH),
+    "match.lr": (2e-4, MATCH),
+    "match.halve_every": (5, MATCH),
+    "student.epochs": (20, NONE),
+    "student.batch": (8, STUDENT),
+    "student.lr": (2e-4, STUDENT),
+    "student.halve_every": (5, STUDENT),
+    "student.depth": (2, MATCH),
+    "student.heads": (4, MATCH),
+    "protocol": ("utterance", TEACHER),
+    "split_seed": (1, TEACHER),
+    "folds": ([1, 0], NONE),  # a lane is keyed by its own fold and seed, whatever others are trained beside it
+    "seeds": ([1, 0], NONE),
+    "precision": ("float64", TEACHER),
+}
+LANE = (0, 0)
+
+
+def keys(config: ChainConfig, fingerprint: str = "f", lane: tuple[int, int] = LANE) -> dict[str, str]:
+    return {stage: stage_key(config, fingerprint, lane, stage) for stage in STAGES}
+
+
+def changed(one: dict[str, str], other: dict[str, str]) -> tuple[str, ...]:
+    return tuple(stage for stage in STAGES if one[stage] != other[stage])
+
+
+def test_every_setting_has_been_decided_on():
+    assert DECIDED.keys() == flatten(to_plain(ChainConfig())).keys()
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_a_setting_changes_the_keys_it_bears_on(name):
+    value, stages = DECIDED[name]
+    other = parse(ChainConfig, merged({}, {name: value}), "test")
+    assert other != ChainConfig()
+    assert changed(keys(ChainConfig()), keys(other)) == stages
+
+
+def test_store_fold_and_seed_change_every_key():
+    base = keys(ChainConfig())
+    assert changed(base, keys(ChainConfig(), fingerprint="g")) == STAGES
+    assert changed(base, keys(ChainConfig(), lane=(1, 0))) == STAGES
+    assert changed(base, keys(ChainConfig(), lane=(0, 1))) == STAGES
+    assert changed(keys(ChainConfig(), lane=(1, 0)), keys(ChainConfig(), lane=(0, 1))) == STAGES
+
+
+@pytest.mark.parametrize(("stage", "stages"), zip(STAGES, (TEACHER, MATCH, STUDENT), strict=True))
+def test_the_version_of_a_stages_arithmetic_is_in_its_key_and_in_those_after_it(monkeypatch, stage, stages):
+    before = keys(ChainConfig())
+    monkeypatch.setitem(STAGE_VERSION, stage, STAGE_VERSION[stage] + 1)
+    assert changed(before, keys(ChainConfig())) == stages
+
+
+def test_stages_never_share_a_key():
+    assert len(set(keys(ChainConfig()).values())) == 3
+
+
+def test_equal_settings_have_equal_keys_however_they_are_written():
+    assert ChainConfig(alpha=10) == ChainConfig(alpha=10.0)
+    assert keys(ChainConfig(alpha=10)) == keys(ChainConfig(alpha=10.0))
+    assert keys(parse(ChainConfig, {"alpha": 10}, "test")) == keys(ChainConfig())
+
+
+def test_material_is_plain_and_tells_what_was_hashed():
+    material = stage_material(ChainConfig(split_seed=4), "abc", (2, 7), "teacher")
+    assert (material["store"], material["seed"]) == ("abc", 7)
+    assert material["split"] == {"protocol": "speaker", "seed": 4, "fold": 2}
+    assert material["settings"]["stem"] == [16, 32, 64, 32, 16, 1]
+    assert "epochs" not in material["settings"]

@@ -1,0 +1,45 @@
+"""The published sizes of the paper's networks: parameters to the last one, MACs as printed and as counted by hand."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from sermodels.config import ChainConfig, Teacher
+from sermodels.networks import Network, build_student, build_teacher
+from sermodels.profile import count_macs, count_parameters
+
+IMAGE, CLASSES, TOKENS = (128, 128), 7, 1 + 128
+PAPER = ChainConfig()
+LARGE = ChainConfig(teacher=Teacher(depth=12, heads=12))
+
+
+def vit_macs(depth: int, heads: int, channels: int) -> int:
+    """Patch embedding, blocks and classifier at token size 256, MLP size 256 and head size 64."""
+    attention = TOKENS * 256 * 4 * heads * 64 + 2 * heads * TOKENS**2 * 64
+    return 128 * channels * 128 * 256 + depth * (attention + TOKENS * 256 * 256 * 2) + 256 * CLASSES
+
+
+STEM_MACS = 128 * 128 * 9 * sum(before * after for before, after in pairwise((1, *PAPER.teacher.stem)))
+
+
+@pytest.mark.parametrize(
+    ("build", "config", "parameters", "printed_gmacs", "macs"),
+    [
+        (build_teacher, PAPER, 2_912_200, 1.19, STEM_MACS + vit_macs(6, 5, channels=3)),
+        (build_student, PAPER, 1_417_991, 0.21, vit_macs(3, 5, channels=1)),
+        (build_teacher, LARGE, 11_180_488, 2.50, STEM_MACS + vit_macs(12, 12, channels=3)),
+    ],
+    ids=["teacher 6/5", "student 3/5", "teacher 12/12"],
+)
+def test_sizes_are_the_published_ones(build, config, parameters, printed_gmacs, macs):
+    network: Network = build(config, IMAGE, CLASSES, 0)
+    before = {name: t.clone() for name, t in network.state_dict().items()}
+    assert count_parameters(network) == parameters
+    assert count_macs(network, IMAGE) == macs
+    assert round(macs / 1e9, 2) == printed_gmacs
+    assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())  # nothing was moved away
+
+
+def test_student_costs_the_same_whatever_its_teacher():
+    assert count_parameters(build_student(LARGE, IMAGE, CLASSES, 0)) == 1_417_991

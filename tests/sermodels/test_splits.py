@@ -1,0 +1,184 @@
+"""Splits keep sides apart, whatever the protocol, fold and seed; figures are those of the published corpora."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from sermodels.corpora.emodb import read
+from sermodels.errors import UserError
+from sermodels.splits import Split, count_folds, split
+
+VIEWS = ("original", "noise", "shift", "speed")
+SEEDS = range(4)
+PROTOCOLS = ("paper", "utterance", "speaker")
+
+
+@dataclass(frozen=True)
+class Rows:
+    speaker: np.ndarray
+    clip: np.ndarray
+    view: np.ndarray
+    emotion: np.ndarray
+
+
+def table(speakers: int, clips: int, emotions: int) -> Rows:
+    """Clips of speakers and emotions in no order, four rows a clip."""
+    rng = np.random.default_rng([speakers, clips])
+    speaker = rng.permutation(np.arange(clips) % speakers)
+    emotion = rng.integers(emotions, size=clips)
+    return of_clips([f"s{number:02}" for number in speaker], emotion)
+
+
+def of_clips(speaker, emotion) -> Rows:
+    return Rows(
+        speaker=np.repeat(speaker, 4),
+        clip=np.repeat(np.arange(len(speaker)), 4),
+        view=np.tile(VIEWS, len(speaker)),
+        emotion=np.repeat(emotion, 4),
+    )
+
+
+EMODB = table(speakers=10, clips=535, emotions=7)
+SAVEE = table(speakers=4, clips=480, emotions=7)
+CREMAD = table(speakers=91, clips=7442, emotions=6)
+TABLES = {"emodb": EMODB, "savee": SAVEE, "cremad": CREMAD, "three speakers": table(3, 12, 2)}
+
+
+def every_split(protocol: str, names=TABLES):
+    for name, seed in itertools.product(names, SEEDS):
+        for fold in range(count_folds(TABLES[name], protocol)):
+            yield TABLES[name], split(TABLES[name], protocol, fold, seed)
+
+
+def sides(found: Split) -> list[np.ndarray]:
+    return [found.train, found.valid, found.test]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_sides_are_sorted_distinct_rows_and_none_is_empty(protocol):
+    for rows, found in every_split(protocol):
+        for side in sides(found):
+            assert len(side) > 0
+            assert (np.diff(side) > 0).all()
+            assert 0 <= side[0] <= side[-1] < len(rows.clip)
+
+
+@pytest.mark.parametrize(("protocol", "group"), [("utterance", "clip"), ("speaker", "speaker")])
+def test_no_group_is_on_two_sides_and_altered_views_are_trained_on_only(protocol, group):
+    for rows, found in every_split(protocol):
+        groups = getattr(rows, group)
+        train, valid, test = (set(groups[side]) for side in sides(found))
+        assert train | valid | test == set(groups)
+        assert len(train) + len(valid) + len(test) == len(set(groups))
+        assert set(rows.view[found.valid]) == set(rows.view[found.test]) == {"original"}
+        for side, members in ((found.valid, valid), (found.test, test)):
+            assert len(side) == np.isin(groups, list(members)).sum() / 4  # of every clip its original
+        assert len(found.train) == np.isin(groups, list(train)).sum()  # of every clip all views
+
+
+@pytest.mark.parametrize("protocol", ["utterance", "speaker"])
+def test_the_test_side_is_set_aside_once_and_every_other_row_is_validated_in_one_fold(protocol):
+    for rows, seed in itertools.product(TABLES.values(), SEEDS):
+        found = [split(rows, protocol, fold, seed) for fold in range(count_folds(rows, protocol))]
+        assert all(np.array_equal(found[0].test, other.test) for other in found)
+        validated = np.concatenate([one.valid for one in found])
+        originals = np.flatnonzero(rows.view == "original")
+        assert np.array_equal(np.sort(validated), np.setdiff1d(originals, found[0].test))
+
+
+def test_under_paper_the_folds_share_out_all_views_and_test_is_validation():
+    for rows, seed in itertools.product(TABLES.values(), SEEDS):
+        found = [split(rows, "paper", fold, seed) for fold in range(count_folds(rows, "paper"))]
+        everything = np.arange(len(rows.clip))
+        assert np.array_equal(np.sort(np.concatenate([one.test for one in found])), everything)
+        for one in found:
+            assert np.array_equal(one.valid, one.test)
+            assert np.array_equal(np.sort(np.concatenate([one.train, one.test])), everything)
+
+
+@pytest.mark.parametrize("fold", range(5))
+@pytest.mark.parametrize(("rows", "views"), [(SAVEE, 384), (EMODB, 428)], ids=["savee", "emodb"])
+def test_under_paper_as_many_views_are_tested_as_the_papers_accuracies_betray(rows, views, fold):
+    found = split(rows, "paper", fold, seed=0)
+    assert len(found.test) == views
+    assert set(rows.view[found.test]) == set(VIEWS)
+    assert set(rows.clip[found.test]) & set(rows.clip[found.train])  # it leaks, and is labelled so
+
+
+@pytest.mark.parametrize(
+    ("rows", "test", "valid"),
+    [(EMODB, 2, [2, 2, 2, 2]), (SAVEE, 1, [1, 1, 1]), (CREMAD, 18, [19, 18, 18, 18])],
+    ids=["emodb", "savee", "cremad"],
+)
+def test_speakers_a_side_are_those_of_the_corpora(rows, test, valid):
+    assert count_folds(rows, "speaker") == len(valid)
+    found = [split(rows, "speaker", fold, seed=0) for fold in range(len(valid))]
+    assert len(set(rows.speaker[found[0].test])) == test
+    assert [len(set(rows.speaker[one.valid])) for one in found] == valid
+
+
+def test_every_number_of_speakers_from_three_has_folds_of_about_the_test_sides_size():
+    for speakers in range(3, 40):
+        rows = table(speakers, 4 * speakers, 2)
+        folds = count_folds(rows, "speaker")
+        found = [split(rows, "speaker", fold, seed=1) for fold in range(folds)]
+        test = len(set(rows.speaker[found[0].test]))
+        valid = [len(set(rows.speaker[one.valid])) for one in found]
+        assert 2 <= folds <= 4
+        assert abs(test - speakers / 5) <= 0.5 or (speakers, test) == (3, 1)
+        assert max(valid) - min(valid) <= 1
+        assert test <= min(valid) <= max(valid) <= 2 * test
+        assert sum(valid) == speakers - test
+
+
+def test_utterance_sides_are_a_fifth_and_hold_their_share_of_every_emotion():
+    for rows, found in every_split("utterance", ["emodb", "savee", "cremad"]):
+        emotions = rows.emotion[rows.view == "original"]
+        share = {"test": (found.test, 1 / 5), "valid": (found.valid, 4 / 25)}
+        for side, part in share.values():
+            counts = np.bincount(rows.emotion[side])
+            assert (np.abs(counts - part * np.bincount(emotions)) < 2).all()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_split_is_a_function_of_its_seed(protocol):
+    tests = [split(EMODB, protocol, 0, seed).test for seed in range(8)]
+    again = [split(EMODB, protocol, 0, seed).test for seed in range(8)]
+    assert all(np.array_equal(one, same) for one, same in zip(tests, again, strict=True))
+    assert len({tuple(test) for test in tests}) >= 7
+
+
+def test_too_few_speakers_or_clips_are_counted_and_the_way_out_is_named():
+    with pytest.raises(UserError, match=r"at least 3 speakers .* this store has 2: use protocol=utterance"):
+        split(table(2, 40, 2), "speaker", 0, seed=0)
+    with pytest.raises(UserError, match="at least 10 clips; this store has 9"):
+        split(table(3, 9, 2), "utterance", 0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "protocol", "folds"),
+    [(EMODB, "speaker", 4), (SAVEE, "speaker", 3), (EMODB, "utterance", 5), (SAVEE, "paper", 5)],
+)
+def test_a_fold_too_high_is_answered_with_how_many_there_are(rows, protocol, folds):
+    split(rows, protocol, folds - 1, seed=0)
+    with pytest.raises(UserError) as caught:
+        split(rows, protocol, folds, seed=0)
+    message = str(caught.value)
+    assert f"fold {folds} does not exist" in message
+    assert f"{folds} folds (0 to {folds - 1})" in message
+    if protocol == "speaker":
+        assert f"{len(set(rows.speaker))} speakers" in message
+
+
+def test_real_emodb_sets_two_speakers_aside_and_rotates_the_others(emodb):
+    corpus = read(emodb)
+    rows = of_clips(
+        [utterance.speaker for utterance in corpus.utterances],
+        [corpus.emotions.index(utterance.emotion) for utterance in corpus.utterances],
+    )
+    found = [split(rows, "speaker", fold, seed=0) for fold in range(count_folds(rows, "speaker"))]
+    assert [len(set(rows.speaker[one.valid])) for one in found] == [2, 2, 2, 2]
+    assert len(set(rows.speaker[found[0].test])) == 2
+    assert len(split(rows, "paper", 0, seed=0).test) == 428
