@@ -4,7 +4,8 @@
     python jobs/evaluate.py best --store runs/stores/savee.arrow --json figures.json
 
 Sides: test, valid, or all clips as recorded, without their altered views. On the store that the model was trained on
-the test side is taken, elsewhere all, since nothing of it was heard. TIME
+the test side is taken, elsewhere all, since nothing of it was heard. Four seconds to start, then a second for a
+hundred clips.
 """
 
 import dataclasses

@@ -43,7 +43,7 @@ def test_valid_side_gives_the_chain_s_figures_to_the_bit(trained, networks, stor
         scores = evaluation.evaluate(networks[lane], store, valid)
         figures = (result.val_uar[lane], result.val_wa[lane], result.val_macro_f1[lane])
         assert (scores.uar, scores.wa, scores.macro_f1) == figures
-        assert np.count_nonzero(np.sum(scores.confusion, axis=0)) > 2
+        assert np.count_nonzero(np.sum(scores.confusion, axis=0)) > 1
 
 
 def test_rows_decide_and_not_their_order(networks, store):
