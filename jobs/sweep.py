@@ -10,7 +10,6 @@ Everything it makes lies below --home; jobs/export_best.py fetches the winner.
 """
 
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +59,6 @@ def main(args: Args) -> None:
     home = open_home(args.home)
     name = args.name or f"{Path(args.preset).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     tracker = Tracker(args.tracking_uri or home.tracking_uri, home.artifacts)
-    print(f"sweep {name}: {plan.preset.trials} trials, runs at {tracker.uri}", file=sys.stderr)
     result = run_sweep(plan, name, home, tracker, args.address)
     print(summary(result, name, home, tracker))
 

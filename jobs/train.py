@@ -57,10 +57,6 @@ def main(args: Args) -> None:
     data, stacked = TrialData(store, config, device), device != "cpu"
     chain = Chain(config, data, StageCache(open_home(args.home).stages), stacked=stacked)
     try:
-        chain.build("student", seed=0)
-    except ValueError as error:  # a patch that does not divide the image
-        raise UserError(str(error)) from None
-    try:
         with shown(data, config, stacked=stacked) as (report, tick):
             result = chain.run(report, tick)
     except NonFiniteLossError as error:

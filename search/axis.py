@@ -13,7 +13,6 @@ name they are full keys (`size: [{dim: 64, teacher.depth: 1}, …]`). An axis wi
 the axes named there, which stand above it, have one of the values listed; otherwise the preset's own value holds.
 """
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +22,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from sermodels.config import ChainConfig
 from sermodels.errors import UserError
-from sermodels.settings import flatten, merged, parse, to_plain
+from sermodels.settings import flatten, merged, parse, to_plain, unknown
 
 KINDS = ("choice", "int", "uniform", "log_uniform")
 NOT_SEARCHED = ("protocol", "split_seed", "folds", "seeds", "precision")  # scores compare only where these agree
@@ -103,16 +102,6 @@ def parse_axis(name: str, spec: Any, above: Mapping[str, Axis], where: str) -> A
 def chain_keys() -> list[str]:
     """The dotted keys of ChainConfig, such as `patch` and `teacher.lr`."""
     return list(flatten(to_plain(ChainConfig())))
-
-
-def unknown(what: str, name: str, names: Collection[str]) -> str:
-    """One clause of an error: an unknown name, and the valid one nearest to it: `epochs` → `teacher.epochs`."""
-    ends = [valid for valid in names if valid.endswith(f".{name}")]
-    near = ends[:1] or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    if near:
-        return f"unknown {what} {name!r}; the nearest valid name is {near[0]!r}"
-    few = f"; valid names are {', '.join(names)}" if len(names) <= 8 else ""
-    return f"unknown {what} {name!r}{few}"
 
 
 def _parse_choices(name: str, values: Any, where: str) -> dict[Any, dict[str, Any]]:

@@ -1,6 +1,5 @@
 """The best configuration leaves the system: as a bundle among the sweep's artifacts, and from there as a folder."""
 
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -11,13 +10,13 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from search.tracking import OUTCOME, Tracker
-from sermodels.bundle import FINGERPRINT, Bundle, load_bundle, write_bundle
+from sermodels.bundle import Bundle, load_bundle, write_bundle
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.errors import UserError
-from sermodels.evaluate import sides, test_report
+from sermodels.evaluate import run_figures, test_report
 from sermodels.store import Store
 
 BUNDLE = "best"  # the artifact folder of the sweep's run
@@ -44,14 +43,8 @@ def bundle_winner(
     chain = Chain(config, data, StageCache(stages))
     result = chain.run()
     networks = [chain.student(lane) for lane in range(len(config.lanes))]
-    metrics = {
-        "corpus": store.corpus,
-        FINGERPRINT: store.fingerprint,
-        "sides": sides(store, config),
-        "validation": dataclasses.asdict(result) | result.summary(),
-        "selection": dict(selection),
-        "test": test_report(networks, store, config),
-    }
+    metrics = run_figures(result, store, config)
+    metrics |= {"selection": dict(selection), "test": test_report(networks, store, config)}
     write_bundle(
         out, config=config, emotions=store.emotions, frontend=store.frontend, network=networks[0], metrics=metrics
     )

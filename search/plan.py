@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from search.preset import Preset, load
-from search.space import Space, configure
+from search.space import Space, configure, fits
 from search.trial import costs
 from sermodels.batches import Source, draw_order
 from sermodels.config import ChainConfig
@@ -63,6 +63,11 @@ def make_plan(store: Path, preset: str, overrides: Iterable[str] = ()) -> Plan:
     opened.verify()
     plan = Plan(store=opened, preset=loaded, space=loaded.parse_space().feasible(opened.pixels.shape[1:]))
     for config in plan.configurations():
+        if not fits(config.patch, opened.pixels.shape[1:]):
+            size = "×".join(map(str, opened.pixels.shape[1:]))
+            raise UserError(
+                f"preset {preset}: patch {config.patch} does not divide the images of {size} pixels in {store}"
+            )
         for fold in config.folds:
             if not len(split(opened, config.protocol, fold, config.split_seed).train):
                 raise UserError(f"fold {fold} of protocol {config.protocol!r} has no training rows in {store}")

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from search.axis import chain_keys, unknown
+from search.axis import chain_keys
 from search.space import Space, configure
 from sermodels.config import ChainConfig
 from sermodels.errors import UserError
-from sermodels.settings import flatten, load_yaml, merged, parse, parse_overrides
+from sermodels.settings import flatten, load_yaml, merged, parse, parse_overrides, unknown
 
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import ray
 import torch
 from optuna.trial import FrozenTrial
@@ -60,8 +61,10 @@ def run_sweep(plan: Plan, name: str, home: Home, tracker: Tracker, address: str 
     began = time.time()
     if not re.fullmatch(r"[\w.-]+", name):
         raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores only")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own progress says what is asked and told
     create_study(home.study(name), name)
     run_id = tracker.start_sweep(name, _tags(plan), _texts(plan))
+    _say(f"sweep {name}: {plan.preset.trials} trials, runs at {tracker.uri}")
     sweep = _Sweep(plan=plan, name=name, home=home, tracker=tracker, run_id=run_id)
     outcome = "interrupted"
     try:

@@ -162,7 +162,7 @@ def _network(folder: Path, config: ChainConfig, image: tuple[int, int], classes:
         # Shapes are compared before memory is taken: a damaged configuration may ask for any size.
         with torch.device("meta"):
             network = build_student(config, image, classes, seed=0)
-    except (ValueError, RuntimeError) as error:
+    except (UserError, RuntimeError) as error:
         raise UserError(f"{folder / CONFIG}: no network can be made of it and {FRONTEND}: {error}") from None
     parameters = _parameters(folder / WEIGHTS)
     _check_fit(folder, network, parameters)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sermodels.files import replacing
@@ -105,4 +105,5 @@ def _open(path: Path) -> Checkpoint | None:
 
 def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
     with replacing(path) as unfinished:
-        save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, unfinished, header)
+        # Not save_file, whose files only their owner may read: a home may be shared.
+        unfinished.write_bytes(save({name: t.contiguous().cpu() for name, t in tensors.items()}, header))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sermodels.config import ChainConfig, Encoding, Pooling
+from sermodels.errors import UserError
 from sermodels.randomness import seeded
 from sermodels.vit import Encoder, PatchEmbedding, coordinates, sinusoids
 
@@ -53,11 +54,14 @@ class Network(nn.Module):
             pooling: the feature is the class token or the mean over the other tokens.
             stem: output channels of the 3×3 convolutions.
             encoding: ice adds two channels to the stem's output; sinusoidal and learned add to the tokens.
+
+        Raises:
+            UserError: the patch does not divide the image.
         """
         super().__init__()
         if image[0] % patch[0] or image[1] % patch[1]:
             size, tile = "×".join(map(str, image)), "x".join(map(str, patch))
-            raise ValueError(f"patch {tile} does not divide the image of {size} pixels")
+            raise UserError(f"patch {tile} does not divide the image of {size} pixels")
         self.encoding, self.pooling = encoding, pooling
         self.stem = _stem(stem)
         channels = stem[-1] if stem else 1

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,6 +108,16 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     return changes
 
 
+def unknown(what: str, name: str, names: Collection[str]) -> str:
+    """One clause of an error: an unknown name, and the valid one nearest to it: `epochs` → `teacher.epochs`."""
+    ends = [valid for valid in names if valid.endswith(f".{name}")]
+    near = ends[:1] or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    if near:
+        return f"unknown {what} {name!r}; the nearest valid name is {near[0]!r}"
+    few = f"; valid names are {', '.join(names)}" if len(names) <= 8 else ""
+    return f"unknown {what} {name!r}{few}"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
@@ -131,10 +141,7 @@ def _explain(kind: type, error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        near = difflib.get_close_matches(key, names := _names(kind), n=1, cutoff=0.5)
-        near = near or [n for n in names if n.split(".")[-1] == key.split(".")[-1]][:1]
-        hint = f"; the nearest valid name is {near[0]!r}" if near else f"; valid names are {', '.join(names)}"
-        return f"unknown key {key!r}{hint}"
+        return unknown("key", key, _names(kind))
     message = first["msg"].removeprefix("Value error, ")
     found = f" (found {first['input']!r})" if first["type"] != "value_error" else ""
     return f"{key}: {message}{found}" if key else message

@@ -1,0 +1,32 @@
+"""Running the jobs as a user does: as processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def job(name: str, *words: object, timeout_s: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `python jobs/NAME WORDS` in the project's folder and wait for it."""
+    command = [sys.executable, str(ROOT / "jobs" / name), *map(str, words)]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+
+
+def environment(**extra: str) -> Mapping[str, str]:
+    """The environment of a job: one thread, and nothing that would lead it to a user's own servers."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "SER_HOME"))}
+    return kept | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}"} | extra
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a job that refused its input."""
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]

@@ -1,0 +1,167 @@
+"""A sweep as a Ray job on a cluster with token authentication, tracked by an MLflow server: everything over loopback."""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from conftest import TINY
+from processes import ROOT, environment, error_line, job
+
+from sermodels.bundle import load_bundle
+
+BIN = Path(sys.executable).parent
+PRESET = {
+    "description": "two trials",
+    "chain": TINY,
+    "space": {"patch": ["32x4", "8x8"]},
+    "trials": 2,
+    "sampler": "grid",
+}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head node: its environment, with the token, and the address of its dashboard."""
+    ports = {name: _free_port() for name in ("port", "dashboard-port", "ray-client-server-port")}
+    folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets lie in it
+    env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    flags = [f"--{name}={port}" for name, port in ports.items()]
+    command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={folder}", *flags]
+    address = f"http://127.0.0.1:{ports['dashboard-port']}"
+    with _server(command, env, f"{address}/api/version", alive=401):
+        yield env | {"RAY_API_SERVER_ADDRESS": address}
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory):
+    """The address of an MLflow server."""
+    folder, port = tmp_path_factory.mktemp("mlflow"), _free_port()
+    flags = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts"]
+    command = [BIN / "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1", *flags]
+    env = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    with _server(command, env, f"http://127.0.0.1:{port}/health", alive=200):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def submitted(cluster, tracking, store, tmp_path_factory):
+    """The output of a finished job."""
+    folder = tmp_path_factory.mktemp("job")
+    preset = folder / "two.yaml"
+    preset.write_text(yaml.safe_dump(PRESET))
+    sweep = ["--store", store.path, "--preset", preset, "--name", "two", "--home", folder / "home"]
+    return _submit(cluster, *sweep, "--tracking-uri", tracking)
+
+
+def test_the_job_succeeds(submitted):
+    assert "succeeded" in submitted.stdout
+    assert "winner: " in submitted.stdout
+    assert submitted.returncode == 0
+
+
+def test_nobody_gets_in_without_the_token(cluster):
+    stranger = {k: v for k, v in cluster.items() if not k.startswith("RAY_AUTH")}
+    done = subprocess.run([BIN / "ray", "job", "list"], env=stranger, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "authentic" in (done.stdout + done.stderr).lower()
+
+
+def test_the_upload_is_small_and_leaves_the_rest_behind(submitted, cluster):
+    upload = max(Path(tempfile.gettempdir()).glob("ray-*/**/working_dir_files/*"), key=lambda p: p.stat().st_mtime)
+    assert sum(path.stat().st_size for path in upload.rglob("*") if path.is_file()) < 5e6
+    found = {path.name for path in upload.iterdir() if path.is_dir()}
+    assert {"search", "sermodels", "jobs"} <= found
+    assert not {".git", ".venv", "runs", "tests"} & found
+
+
+def test_parent_and_children_are_there_by_rest(submitted, tracking):
+    runs = _search(tracking, "tags.`ser.kind` = 'sweep'")
+    assert [run["info"]["run_name"] for run in runs] == ["two"]
+    children = _search(tracking, f"tags.`mlflow.parentRunId` = '{runs[0]['info']['run_id']}'")
+    assert {p["value"] for run in children for p in run["data"]["params"] if p["key"] == "patch"} == {"32x4", "8x8"}
+    for run in children:
+        metrics = {metric["key"] for metric in run["data"]["metrics"]}
+        assert {"teacher/val_uar", "match/val_l1", "student/val_uar", "val_uar", "val_wa_std"} <= metrics
+        assert run["info"]["status"] == "FINISHED"
+
+
+def test_the_winner_is_exported_from_another_folder(submitted, tracking, tmp_path):
+    command = [sys.executable, ROOT / "jobs" / "export_best.py", "--sweep", "two", "--tracking-uri", tracking]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert load_bundle(tmp_path / "best").config.patch in ("32x4", "8x8")
+
+
+def test_a_relative_home_is_refused_inside_a_job(cluster, store):
+    done = _submit(cluster, "--store", store.path, "--home", "runs")
+    assert done.returncode != 0
+    assert "error: --home runs: a Ray job runs in a temporary copy" in done.stdout
+
+
+def test_a_server_that_is_none_of_mlflows_is_named(cluster, store, tmp_path):
+    address = cluster["RAY_API_SERVER_ADDRESS"]
+    words = ["--store", store.path, "--home", tmp_path / "home", "--tracking-uri", address]
+    assert address in error_line(job("sweep.py", *words))
+
+
+def _submit(env, *words):
+    command = [BIN / "ray", "job", "submit", "--working-dir", ".", "--", "python", "jobs/sweep.py", *words]
+    return subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def _search(tracking, query):
+    url = f"{tracking}/api/2.0/mlflow"
+    experiment = requests.get(f"{url}/experiments/get-by-name", {"experiment_name": "ser-search"}, timeout=30).json()
+    body = {"experiment_ids": [experiment["experiment"]["experiment_id"]], "filter": query}
+    return requests.post(f"{url}/runs/search", json=body, timeout=30).json().get("runs", [])
+
+
+@contextmanager
+def _server(command, env, url, alive):
+    """A server in a process group of its own, from its first answer to the end of the block."""
+    log = tempfile.TemporaryFile("w+")
+    process = subprocess.Popen(list(map(str, command)), env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait(process, url, alive, log)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait(process, url, alive, log):
+    for _ in range(120):
+        try:
+            if requests.get(url, timeout=2).status_code == alive:
+                return
+        except requests.RequestException:
+            pass
+        if process.poll() is not None:
+            break
+        time.sleep(1)
+    log.seek(0)
+    pytest.fail(f"no answer from {url}: {json.dumps(log.read()[-2000:])}")
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
