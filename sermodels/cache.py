@@ -28,15 +28,18 @@ History = list[dict[str, float]]  # the metrics of epoch 1, 2, …
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A lane of a stage after some epoch; its tensors are still on disk."""
+    """A lane of a stage after some epoch; its tensors are still on disk.
 
-    path: Path
+    The file is held open: another process may replace or delete it, and it is still this epoch that is loaded.
+    """
+
+    file: safe_open
     epoch: int
     history: History  # one entry an epoch
 
     def load(self, device: str = "cpu") -> dict[str, Tensor]:
         """The lane's state."""
-        return load_file(self.path, device=device)
+        return {name: self.file.get_tensor(name).to(device) for name in self.file.keys()}  # noqa: SIM118
 
 
 class StageCache:
@@ -49,8 +52,10 @@ class StageCache:
         """The furthest checkpoint not past `epochs`, or None. An unreadable file is passed over with a warning."""
         folder = self.root / stage / key
         wanted = folder / f"epoch-{epochs:04}.safetensors"
-        paths = [wanted] if wanted.exists() else [*folder.glob("epoch-*.safetensors"), folder / "latest.safetensors"]
-        found = [checkpoint for path in paths if (checkpoint := _open(path)) and checkpoint.epoch <= epochs]
+        if checkpoint := _open(wanted):
+            return checkpoint
+        others = {*folder.glob("epoch-*.safetensors"), folder / "latest.safetensors"} - {wanted}
+        found = [checkpoint for path in others if (checkpoint := _open(path)) and checkpoint.epoch <= epochs]
         return max(found, key=lambda checkpoint: checkpoint.epoch, default=None)
 
     def save(
@@ -81,9 +86,18 @@ class StageCache:
             (folder / "latest.safetensors").unlink(missing_ok=True)
 
     def load_features(self, key: str, epochs: int) -> Tensor | None:
-        """The features of a teacher trained for `epochs`, (R, D) for the R rows of its fold in order; or None."""
+        """The features of a teacher trained for `epochs`, (R, D) for the R rows of its fold in order; or None.
+
+        An unreadable file is passed over with a warning.
+        """
         path = self.root / "teacher" / key / f"features-{epochs:04}.safetensors"
-        return load_file(path)["features"] if path.exists() else None
+        try:
+            return load_file(path)["features"]
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError, KeyError) as error:
+            logger.warning("%s: not readable features, passed over: %s", path, error)
+            return None
 
     def save_features(self, key: str, epochs: int, features_RD: Tensor) -> None:
         """Keep the features of a finished teacher, for the R rows of its fold in order."""
@@ -93,14 +107,15 @@ class StageCache:
 
 def _open(path: Path) -> Checkpoint | None:
     try:
-        with safe_open(path, "pt") as file:
-            history = json.loads(file.metadata()["history"])
+        file = safe_open(path, "pt", backend="pread")  # header and tensors are then read of one open file
+        history = json.loads(file.metadata()["history"])
+        epoch = len(history)
     except FileNotFoundError:
         return None
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         logger.warning("%s: not a readable checkpoint, passed over: %s", path, error)
         return None
-    return Checkpoint(path=path, epoch=len(history), history=history)
+    return Checkpoint(file=file, epoch=epoch, history=history)
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ teacher → features of the frozen teacher, computed once → match → student 
 L lanes, R rows of the trial, D feature size.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ Report = Callable[[int, Mapping[str, float]], None]
 
 
 class NonFiniteLossError(ArithmeticError):
-    """Training diverged; the message says where."""
+    """Training diverged: a loss, or a figure of the validation rows, is not finite; the message says where."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,17 +138,17 @@ class Chain:
         order = draw_order(self.data, lanes, stage=stage, epoch=epoch, batch=settings.batch)
         lr = learning_rate(settings, epoch)
         losses = under_way.trained.train_epoch(order, source, loss_of(stage, self.config), lr, tick)
-        if not torch.tensor(losses).isfinite().all():
-            raise NonFiniteLossError(f"{stage} stage, epoch {epoch}: loss of lanes {under_way.lanes} is {losses}")
         valid = [self.data.folds[fold].valid for fold, _ in lanes]
         outputs = under_way.trained.outputs(source, valid)
         seconds = (time.perf_counter() - began) / len(lanes)
-        return [
+        figures = [
             {"loss": loss, "lr": lr}
             | measure(stage, output, self.data.labels[rows], source.targets[place, rows])
             | {"seconds": seconds}
             for place, (loss, output, rows) in enumerate(zip(losses, outputs, valid, strict=True))
         ]
+        _require_finite(stage, epoch, lanes, figures)
+        return figures
 
     def _save(self, stage: StageName, under_way: "_UnderWay", histories: list[History]) -> None:
         epochs, where = settings_of(stage, self.config).epochs, provenance(self.data.device)
@@ -217,6 +218,16 @@ class _UnderWay:
     lanes: list[int]  # places in ChainConfig.lanes
     trained: LoopedLanes | StackedLanes
     source: Source
+
+
+def _require_finite(
+    stage: StageName, epoch: int, lanes: list[tuple[int, int]], figures: list[dict[str, float]]
+) -> None:
+    for (fold, seed), row in zip(lanes, figures, strict=True):
+        for name, figure in row.items():
+            if not math.isfinite(figure):
+                where = f"{stage} stage, epoch {epoch}, fold {fold}, seed {seed}"
+                raise NonFiniteLossError(f"{where}: {name} is {figure}")
 
 
 def _mean_over_lanes(stage: StageName, epoch: int, histories: list[History], active: Sequence[int]) -> dict[str, float]:

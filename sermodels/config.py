@@ -6,6 +6,7 @@ raises ValueError naming the field, the value and what is allowed. `settings.py`
 B rows in a batch, H image height (mel bands), W image width (columns of time), D token size.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -36,12 +37,12 @@ class FrontEnd:
 
     def __post_init__(self) -> None:
         _require(self.sample_rate_hz >= 1000, "sample_rate_hz", self.sample_rate_hz, "at least 1000 Hz")
-        _require(self.clip_s > 0, "clip_s", self.clip_s, "above 0 seconds")
+        _require(0 < self.clip_s < math.inf, "clip_s", self.clip_s, "above 0 seconds")
         _require(self.hop_length >= 1, "hop_length", self.hop_length, "at least 1 sample")
         _require(1 <= self.win_length <= self.n_fft, "win_length", self.win_length, f"1 to n_fft = {self.n_fft}")
         _require(self.n_fft // 2 >= self.n_mels >= 1, "n_mels", self.n_mels, f"1 to n_fft / 2 = {self.n_fft // 2}")
         _require(self.width >= 1, "width", self.width, "at least 1 column")
-        _require(self.floor_db < 0, "floor_db", self.floor_db, "below 0 dB")
+        _require(-math.inf < self.floor_db < 0, "floor_db", self.floor_db, "below 0 dB")
         _require(self.clip_samples >= self.n_fft, "clip_s", self.clip_s, "at least n_fft samples long")
 
     @property
@@ -61,7 +62,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("snr_db", "shift_s", "speed"):
             low, high = getattr(self, name)
-            _require(low <= high, name, (low, high), "a range (low, high)")
+            _require(-math.inf < low <= high < math.inf, name, (low, high), "a range (low, high)")
         _require(self.speed[0] >= 0.25 and self.speed[1] <= 4, "speed", self.speed, "within 0.25 to 4")
 
 
@@ -140,7 +141,7 @@ class ChainConfig:
         _require(self.dim >= 1, "dim", self.dim, "at least 1")
         _require(self.mlp >= 1, "mlp", self.mlp, "at least 1")
         _require(self.head_dim >= 1, "head_dim", self.head_dim, "at least 1")
-        _require(self.alpha >= 0, "alpha", self.alpha, "0 or more")
+        _require(0 <= self.alpha < math.inf, "alpha", self.alpha, "0 or more")
         _require(self.split_seed >= 0, "split_seed", self.split_seed, "0 or more")
         for name in ("folds", "seeds"):
             values = getattr(self, name)

@@ -1,6 +1,7 @@
 """Writing files so that a killed process leaves the old one or the new one, never a part."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Folders on the way are made. After an error in the block the temporary file is gone and `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    # Containers on one file system may have the same process number.
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}")
     try:
         yield unfinished
         _flush(unfinished)

@@ -43,7 +43,7 @@ def stage_material(config: ChainConfig, fingerprint: str, lane: tuple[int, int],
     else:
         before = stage_key(config, fingerprint, lane, "match")
         training = _without_epochs(config.student)
-        material |= {"match": [before, config.match.epochs], "alpha": config.alpha, "settings": training}
+        material |= {"match": [before, config.match.epochs], "alpha": float(config.alpha), "settings": training}
     return material
 
 

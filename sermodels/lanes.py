@@ -177,7 +177,7 @@ def _restore(network: Network, optimizer: torch.optim.Adam, state: State) -> Non
     network.load_state_dict(network_state(state))
     for name, parameter in network.named_parameters():
         optimizer.state[parameter] = {
-            "step": state["step"].clone(),
+            "step": state["step"].to(parameter.device, copy=True),
             "exp_avg": state[f"exp_avg.{name}"].clone(),
             "exp_avg_sq": state[f"exp_avg_sq.{name}"].clone(),
         }

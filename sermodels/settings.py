@@ -41,7 +41,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date like 2024-13-45
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if loaded is None:
         return {}
@@ -103,24 +103,24 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
             raise UserError(f"command line: {word!r} is not of the form key=value, like teacher.lr=3e-4")
         try:
             changes[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise UserError(f"command line: {key}: {text!r} is not a YAML value") from None
     return changes
 
 
 def unknown(what: str, name: str, names: Collection[str]) -> str:
-    """One clause of an error: an unknown name, and the valid one nearest to it: `epochs` → `teacher.epochs`."""
+    """One clause of an error: an unknown name, and the valid one nearest to it (`epochs` → `teacher.epochs`), or all."""
     ends = [valid for valid in names if valid.endswith(f".{name}")]
     near = ends[:1] or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    if near:
-        return f"unknown {what} {name!r}; the nearest valid name is {near[0]!r}"
-    few = f"; valid names are {', '.join(names)}" if len(names) <= 8 else ""
-    return f"unknown {what} {name!r}{few}"
+    hint = f"the nearest valid name is {near[0]!r}" if near else f"valid names are {', '.join(names)}"
+    return f"unknown {what} {name!r}; {hint}"
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, bool):
+        return str(value).lower()  # pydantic would take True for the number 1; "true" it takes for a bool alone
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -118,6 +118,7 @@ _CONSONANTS = {
     "r": (Segment(0.050, (450, 1250, 1900), 0.50, 0.05, 2000),),
 }
 _VOWEL_S = 0.105
+_SILENCE = Segment(0.04, _NEUTRAL_HZ)
 
 
 def synthesise(sentence: str, voice: Voice, prosody: Prosody, channel: Channel, rng: np.random.Generator) -> Array:
@@ -168,8 +169,7 @@ def _tracks(sentence: str, prosody: Prosody, rng: np.random.Generator) -> _Track
 
 def _segments(sentence: str, prosody: Prosody, rng: np.random.Generator) -> tuple[list[Segment], list[float]]:
     """The segments of a sentence with their durations, and how strongly each is accented."""
-    segments: list[Segment] = []
-    accents: list[float] = []
+    segments, accents = [_SILENCE], [0.0]
     words = sentence.split()
     for place, syllable in enumerate(words):
         if syllable == "|":
@@ -186,7 +186,7 @@ def _segments(sentence: str, prosody: Prosody, rng: np.random.Generator) -> tupl
             spoken = [s._replace(duration_s=s.duration_s * stretch) for s in spoken]
         segments += spoken
         accents += [strength] * len(spoken)
-    return segments, accents
+    return [*segments, _SILENCE], [*accents, 0.0]
 
 
 def _smooth(track: Array, width: int) -> Array:
