@@ -1,4 +1,4 @@
-"""A sweep as a Ray job on a cluster with token authentication, tracked by an MLflow server: everything over loopback."""
+"""A sweep as a Ray job on a cluster with token authentication, tracked by an MLflow server; all over loopback."""
 
 import json
 import os
@@ -134,17 +134,17 @@ def _search(tracking, query):
 @contextmanager
 def _server(command, env, url, alive):
     """A server in a process group of its own, from its first answer to the end of the block."""
-    log = tempfile.TemporaryFile("w+")
-    process = subprocess.Popen(list(map(str, command)), env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait(process, url, alive, log)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(list(map(str, command)), env=env, stdout=log, stderr=log, start_new_session=True)
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _wait(process, url, alive, log)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait(process, url, alive, log):
