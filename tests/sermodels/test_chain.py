@@ -13,9 +13,11 @@ from sermodels.cache import Checkpoint, StageCache
 from sermodels.chain import Chain, ChainResult, NonFiniteLossError
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
+from sermodels.keys import stage_key
+from sermodels.lanes import network_state
 from sermodels.networks import build_student
 from sermodels.splits import split
-from sermodels.stages import STAGES
+from sermodels.stages import STAGES, Builder
 from sermodels.store import Store
 
 State = Mapping[str, torch.Tensor]
@@ -330,6 +332,33 @@ def test_matching_leaves_the_students_classifier_as_its_seed_made_it(config, fin
     for state in matched:
         for name, tensor in fresh.items():
             assert torch.equal(state[f"network.{name}"], tensor) == name.startswith("classify."), name
+
+
+def test_the_student_stage_starts_where_matching_ended(train, tiny_config, tmp_path):
+    stands_still = tiny_config(**{"student.epochs": 1, "student.lr": 1e-12})
+    student = train(stands_still, tmp_path).students[0]
+    (matched,) = [load_file(path) for path in (tmp_path / "match").rglob("*.safetensors")]
+    for name, tensor in student.items():
+        torch.testing.assert_close(tensor, matched[f"network.{name}"], rtol=0, atol=1e-9)
+
+
+def test_figures_are_those_of_the_weights_that_were_kept(store, config, finished):
+    """Computed again by hand, from the last epoch's checkpoints and the store."""
+    trained, root = finished
+    build, l1, wa = Builder(config=config, image=(32, 32), classes=7), [], []
+    for fold, seed in config.lanes:
+        networks = []
+        for stage in STAGES:
+            networks.append(build(stage, seed))
+            key = stage_key(config, store.fingerprint, (fold, seed), stage)
+            networks[-1].load_state_dict(network_state(load_file(root / stage / key / "epoch-0002.safetensors")))
+        valid = split(store, config.protocol, fold, config.split_seed).valid
+        images = torch.from_numpy(store.pixels[valid]).float().unsqueeze(1)
+        teacher, match, student = (network(images) for network in networks)
+        l1.append((match.features - teacher.features).abs().mean().item())
+        wa.append(np.mean(student.logits.argmax(-1).numpy() == store.emotion[valid]))
+    assert trained.reports[3][1]["match/val_l1"] == pytest.approx(np.mean(l1), abs=1e-6)
+    assert trained.result.val_wa == pytest.approx(wa)
 
 
 @pytest.mark.parametrize("protocol", ["speaker", "utterance"])
