@@ -112,15 +112,15 @@ class StackedLanes:
     def _adam(self, gradients: State, lr: float, active_L: Tensor) -> None:
         # A lane past its last step keeps parameters and moments; each lane counts its own steps.
         self.steps_L += active_L
-        steps_L = self.steps_L.clamp(min=1)
+        steps_L = self.steps_L.clamp(min=1).double()  # in float32, 1 − 0.999 would keep five digits only
         for name, gradient in gradients.items():
             across = (-1, *[1] * (gradient.dim() - 1))
             active = active_L.view(across).to(gradient.dtype)
             first, second = self.exp_avg[name], self.exp_avg_sq[name]
             first += active * (1 - BETA_1) * (gradient - first)
             second += active * (1 - BETA_2) * (gradient * gradient - second)
-            scale = (1 - BETA_2 ** steps_L.to(gradient.dtype)).view(across)
-            size = lr / (1 - BETA_1 ** steps_L.to(gradient.dtype)).view(across)
+            scale = (1 - BETA_2**steps_L).to(gradient.dtype).view(across)
+            size = (lr / (1 - BETA_1**steps_L)).to(gradient.dtype).view(across)
             self.parameters[name] -= active * size * first / ((second / scale).sqrt() + EPSILON)
 
     def _restore(self, lane: int, state: State) -> None:

@@ -2,7 +2,7 @@
 
 paper      test = validation = a fifth of all views, drawn after augmentation; leaks, by design of the paper
 utterance  test = a fifth of the clips, validation = a fifth of the rest; original views only
-speaker    test = a fifth of the speakers, validation = as many others; original views only
+speaker    test = a fifth of the speakers, validation = about as many others; original views only
 
 The test side is set aside once: it does not depend on the fold (but under `paper`, which has no validation set).
 """
@@ -53,10 +53,8 @@ def split(table: Table, protocol: Protocol, fold: int, seed: int) -> Split:
     """
     folds = count_folds(table, protocol)
     if fold >= folds:
-        raise UserError(
-            f"fold {fold} does not exist: protocol {protocol!r} has {folds} folds (0 to {folds - 1}) "
-            f"on these {len(np.unique(table.speaker))} speakers"
-        )
+        speakers = f" for {len(np.unique(table.speaker))} speakers" if protocol == "speaker" else ""
+        raise UserError(f"fold {fold} does not exist: protocol {protocol!r} has folds 0 to {folds - 1}{speakers}")
     if protocol == "paper":
         return _paper(len(table.clip), fold, seed)
     original = table.view == "original"

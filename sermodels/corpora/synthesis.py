@@ -21,6 +21,9 @@ SAMPLE_RATE_HZ = 16_000
 DURATION_S = (1.5, 3.5)  # sentences that would come out shorter or longer are spoken slower or faster
 _HOP = 80  # samples a frame: 5 ms
 _OVERSAMPLING = 4  # of the glottal pulses, whose sharp closure would otherwise alias
+_MEAN_ACCENT = 0.4  # of the track over a sentence
+_BREATH_DB = -36.0  # aspiration of an average neutral voice
+_SOFTEST_DB = -30.0  # gain of the tense voice in the softest
 _OPEN_QUOTIENT = 0.65  # share of a glottal cycle in which air flows
 _UPPER_FORMANTS_HZ = (3500.0, 4500.0)  # of every sound; the lower three move
 _BANDWIDTHS_HZ = (70.0, 90.0, 130.0, 220.0, 300.0)
@@ -40,6 +43,8 @@ class Segment(NamedTuple):
     voicing: float = 0.0
     frication: float = 0.0
     frication_hz: float = 4000.0  # centre of the noise
+    accent: float = 0.0  # how strongly its syllable is accented, about 0…1
+    ending: float = 0.0  # how near the end of its phrase, 0…1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +68,13 @@ class Prosody:
     rhythm: float  # standard deviation of a syllable's log duration
     pause_s: float  # typical length of a pause between phrases
     accent_db: float  # how much louder an accented syllable is
-    effort: float  # 0 soft (steep spectrum) … 1 tense (flat spectrum)
-    effort_swing: float  # by how much effort rises with an accent
+    effort: float  # vocal effort, 0 soft (steep spectrum) … 1 tense (flat spectrum)
+    effort_swing: float  # by how much effort is higher on an accent than between accents
     articulation: float  # 1 reaches the formant targets, 0 mumbles
     jitter: float  # standard deviation of a glottal cycle's length, relative
     breath_db: float  # aspiration, relative to the neutral voice
-    creak: float  # 0…1, weakening of every other glottal cycle
+    final_breath_db: float  # by how much aspiration rises towards the end of a phrase
+    final_creak: float  # 0…1, weakening of every other glottal cycle at the end of a phrase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +96,7 @@ class _Tracks(NamedTuple):
     frication: Array  # (T,)
     frication_hz: Array  # (T,)
     accent: Array  # (T,) 0 between accents, about 1 at an accented vowel
+    ending: Array  # (T,) 0 at the start of a phrase, 1 at its end
 
 
 _VOWELS_HZ = {
@@ -137,12 +144,13 @@ def synthesise(sentence: str, voice: Voice, prosody: Prosody, channel: Channel, 
     """
     tracks = _tracks(sentence, prosody, rng)
     gain = 10 ** (prosody.accent_db * (tracks.accent - 1) / 20)
-    effort = np.clip(prosody.effort + prosody.effort_swing * (tracks.accent - 0.4), 0, 1)
-    flow, openness = _glottis(_f0_hz(tracks, voice, prosody, rng), prosody, rng)
-    source = _at_samples(tracks.voicing * gain) * _with_effort(flow, _at_samples(effort))
-    breath = 10 ** ((prosody.breath_db + voice.open_noise_db - 34) / 20)
-    loud = _at_samples(np.maximum(tracks.voicing, 0.5 * tracks.frication) * np.sqrt(gain))
-    source += breath * loud * (0.3 + openness) * rng.standard_normal(len(source))
+    effort = prosody.effort + prosody.effort_swing * (tracks.accent - _MEAN_ACCENT)
+    creak = prosody.final_creak * tracks.ending
+    flow, openness = _glottis(_f0_hz(tracks, voice, prosody, rng), creak, prosody.jitter, rng)
+    source = _at_samples(tracks.voicing * gain) * _with_effort(flow, _at_samples(np.clip(effort, 0, 1)))
+    breath_db = _BREATH_DB + voice.open_noise_db + prosody.breath_db + prosody.final_breath_db * tracks.ending
+    loud = np.maximum(tracks.voicing, 0.5 * tracks.frication) * np.sqrt(gain) * 10 ** (breath_db / 20)
+    source += _at_samples(loud) * (0.3 + openness) * rng.standard_normal(len(source))
     speech = _filter(source, _resonators(*_formants_hz(tracks.formants_hz, voice, prosody)))
     noise = _at_samples(tracks.frication * gain) * rng.standard_normal(len(source))
     speech += _filter(noise, _band_pass(tracks.frication_hz * voice.formant_scale))
@@ -150,7 +158,7 @@ def synthesise(sentence: str, voice: Voice, prosody: Prosody, channel: Channel, 
 
 
 def _tracks(sentence: str, prosody: Prosody, rng: np.random.Generator) -> _Tracks:
-    segments, accents = _segments(sentence, prosody, rng)
+    segments = _segments(sentence, prosody, rng)
     durations = np.array([s.duration_s for s in segments])
     durations *= np.clip(durations.sum(), *DURATION_S) / durations.sum()
     frames = np.maximum(1, np.diff(np.round(np.cumsum([0, *durations]) * SAMPLE_RATE_HZ / _HOP))).astype(int)
@@ -163,30 +171,33 @@ def _tracks(sentence: str, prosody: Prosody, rng: np.random.Generator) -> _Track
         voicing=track([s.voicing for s in segments], 5),
         frication=track([s.frication for s in segments], 5),
         frication_hz=track([s.frication_hz for s in segments], 5),
-        accent=track(accents, 33),
+        accent=track([s.accent for s in segments], 33),
+        ending=track([s.ending for s in segments], 33),
     )
 
 
-def _segments(sentence: str, prosody: Prosody, rng: np.random.Generator) -> tuple[list[Segment], list[float]]:
-    """The segments of a sentence with their durations, and how strongly each is accented."""
-    segments, accents = [_SILENCE], [0.0]
-    words = sentence.split()
-    for place, syllable in enumerate(words):
-        if syllable == "|":
-            pause_s = prosody.pause_s * rng.lognormal(sigma=0.4)
-            spoken, strength = [segments[-1]._replace(duration_s=pause_s, voicing=0.0, frication=0.0)], 0.0
-        else:
-            accented = syllable.startswith("'")
-            strength = rng.normal(1.0, 0.2) if accented else rng.normal(0.05, 0.1)
-            last = place == len(words) - 1
-            stretch = (1.25 if accented else 0.9) * (1.3 if last else 1.0) / prosody.rate
-            stretch *= rng.lognormal(sigma=prosody.rhythm)
-            consonant, vowel = syllable.removeprefix("'")
-            spoken = [*_CONSONANTS[consonant], Segment(_VOWEL_S, _VOWELS_HZ[vowel], 1.0)]
-            spoken = [s._replace(duration_s=s.duration_s * stretch) for s in spoken]
-        segments += spoken
-        accents += [strength] * len(spoken)
-    return [*segments, _SILENCE], [*accents, 0.0]
+def _segments(sentence: str, prosody: Prosody, rng: np.random.Generator) -> list[Segment]:
+    """All segments of a sentence, with the durations and accents of this time."""
+    segments = [_SILENCE]
+    for phrase in sentence.split("|"):
+        syllables = phrase.split()
+        for place, syllable in enumerate(syllables, start=1):
+            segments += _syllable(syllable, len(syllables) - place, prosody, rng)
+        pause_s = prosody.pause_s * rng.lognormal(sigma=0.4)
+        segments.append(segments[-1]._replace(duration_s=pause_s, voicing=0.0))
+    return [*segments[:-1], _SILENCE]
+
+
+def _syllable(syllable: str, to_come: int, prosody: Prosody, rng: np.random.Generator) -> list[Segment]:
+    """The segments of one syllable, of which `to_come` follow in its phrase."""
+    accented = syllable.startswith("'")
+    stretch = (1.25 if accented else 0.9) * (1.0 if to_come else 1.3) / prosody.rate
+    stretch *= rng.lognormal(sigma=prosody.rhythm)
+    accent = rng.normal(1.0, 0.2) if accented else rng.normal(0.05, 0.1)
+    ending = max(0.0, 1 - to_come / 2)
+    consonant, vowel = syllable.removeprefix("'")
+    spoken = [*_CONSONANTS[consonant], Segment(_VOWEL_S, _VOWELS_HZ[vowel], 1.0)]
+    return [s._replace(duration_s=s.duration_s * stretch, accent=accent, ending=ending) for s in spoken]
 
 
 def _smooth(track: Array, width: int) -> Array:
@@ -209,7 +220,7 @@ def _f0_hz(tracks: _Tracks, voice: Voice, prosody: Prosody, rng: np.random.Gener
     tremor = np.sin(2 * np.pi * (rng.uniform(5, 7) * time_s + rng.random()))
     semitones = (
         prosody.f0_level_st
-        + prosody.f0_range_st * (tracks.accent - 0.4)
+        + prosody.f0_range_st * (tracks.accent - _MEAN_ACCENT)
         + prosody.f0_slope_st * (time_s - time_s[-1] / 2)
         + prosody.f0_tremor_st * tremor
         + wander
@@ -217,28 +228,26 @@ def _f0_hz(tracks: _Tracks, voice: Voice, prosody: Prosody, rng: np.random.Gener
     return np.clip(voice.f0_hz * 2 ** (semitones / 12), 60, 600)
 
 
-def _glottis(f0_hz: Array, prosody: Prosody, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Derivative of the glottal flow (N,), and how open the glottis is (N,), 0…1."""
+def _glottis(f0_hz: Array, creak: Array, jitter: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Derivative of the glottal flow (N,), and how open the glottis is (N,), 0…1; pitch and creak are (T,)."""
     rate_hz = SAMPLE_RATE_HZ * _OVERSAMPLING
     step = _at_samples(f0_hz, _OVERSAMPLING) / rate_hz  # cycles a sample
     cycle = np.cumsum(step).astype(int)
-    perturbed = 1 + prosody.jitter * rng.standard_normal(cycle[-1] + 1)
-    phase = np.cumsum(step * perturbed[cycle])
-    cycle = phase.astype(int)
-    size = 1 + 4 * prosody.jitter * rng.standard_normal(cycle[-1] + 1)  # shimmer goes with jitter
-    size[1::2] *= 1 - prosody.creak
+    phase = np.cumsum(step * (1 + jitter * rng.standard_normal(cycle[-1] + 1))[cycle])
+    cycle, starts = phase.astype(int), np.flatnonzero(np.diff(phase.astype(int), prepend=-1))
+    size = 1 + 4 * jitter * rng.standard_normal(len(starts))  # shimmer goes with jitter
+    size[1::2] *= 1 - _at_samples(creak, _OVERSAMPLING)[starts[1::2]]
     place = np.minimum((phase - cycle) / _OPEN_QUOTIENT, 1)
     slope = np.where(place < 1, 2 * place - 3 * place**2, 0.0)
     openness = place**2 * (1 - place) * 6.75
-    flow = signal.resample_poly(size[cycle] * slope, 1, _OVERSAMPLING)
-    return flow, openness[::_OVERSAMPLING]
+    return signal.resample_poly(size[cycle] * slope, 1, _OVERSAMPLING), openness[::_OVERSAMPLING]
 
 
 def _with_effort(flow: Array, effort: Array) -> Array:
     """Fade the flow (N,) between a soft voice, its spectrum 12 dB an octave steeper, and a tense one (N,)."""
     pole = np.exp(-2 * np.pi * 500 / SAMPLE_RATE_HZ)
     soft = signal.lfilter([(1 - pole) ** 2], np.poly([pole, pole]), flow)
-    return effort * flow + (1 - effort) * 1.5 * soft
+    return 10 ** (_SOFTEST_DB * (1 - effort) / 20) * flow + soft
 
 
 def _formants_hz(lower_hz: Array, voice: Voice, prosody: Prosody) -> tuple[Array, Array]:

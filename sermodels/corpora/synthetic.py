@@ -54,20 +54,21 @@ class Cue(NamedTuple):
 
 #                                    neutral  spread    ang   anx   bor   dis   hap  neu   sad
 CUES = {
-    "f0_level_st": Cue(neutral=0.0, spread=1.2, shifts=(0.8, 3.5, -0.6, -0.8, 1.0, 0.0, -0.4)),
+    "f0_level_st": Cue(neutral=0.0, spread=1.5, shifts=(0.5, 1.8, -0.5, -0.6, 0.8, 0.0, -0.4)),
     "f0_range_st": Cue(neutral=5.0, spread=1.4, shifts=(2.0, -1.5, -3.2, 0.3, 5.0, 0.0, -2.0), least=0.2),
     "f0_slope_st": Cue(neutral=-1.2, spread=1.0, shifts=(-0.5, 0.8, 0.3, -0.5, 0.6, 0.0, -0.6)),
     "f0_tremor_st": Cue(neutral=0.1, spread=0.3, shifts=(0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 1.0), least=0.0),
     "rate": Cue(neutral=1.0, spread=0.12, shifts=(0.6, 1.0, -0.8, -0.6, 0.4, 0.0, -0.8), least=0.6, most=1.6),
     "rhythm": Cue(neutral=0.12, spread=0.05, shifts=(0.3, 1.0, 0.0, 1.2, 0.0, 0.0, 0.6), least=0.02, most=0.4),
     "pause_s": Cue(neutral=0.12, spread=0.05, shifts=(-0.5, 0.5, 0.5, 0.8, -0.5, 0.0, 1.0), least=0.01, most=0.6),
-    "accent_db": Cue(neutral=6.0, spread=2.0, shifts=(4.0, 0.3, -2.5, 1.0, 0.8, 0.0, -1.0), least=0.0),
-    "effort": Cue(neutral=0.4, spread=0.10, shifts=(0.8, 0.3, -0.5, 0.3, 0.4, 0.0, -1.0)),
-    "effort_swing": Cue(neutral=0.25, spread=0.12, shifts=(5.0, -0.6, -2.0, 0.8, 0.6, 0.0, -1.5), least=0.0),
-    "articulation": Cue(neutral=0.85, spread=0.1, shifts=(2.5, 0.2, -4.5, 0.8, 0.4, 0.0, -2.0), least=0.3, most=1.2),
+    "accent_db": Cue(neutral=6.0, spread=2.0, shifts=(3.0, 0.3, -2.0, 1.0, 0.8, 0.0, -1.0), least=0.0),
+    "effort": Cue(neutral=0.5, spread=0.08, shifts=(0.5, 0.2, -0.4, 0.2, 0.3, 0.0, -0.5)),
+    "effort_swing": Cue(neutral=0.25, spread=0.12, shifts=(4.5, -0.6, -2.0, 0.8, 0.6, 0.0, -1.5), least=0.0),
+    "articulation": Cue(neutral=0.9, spread=0.1, shifts=(1.5, 0.2, -2.5, 0.8, 0.4, 0.0, -1.2), least=0.3, most=1.2),
     "jitter": Cue(neutral=0.008, spread=0.005, shifts=(0.8, 2.5, 0.0, 1.5, 0.0, 0.0, 0.8), least=0.001, most=0.04),
-    "breath_db": Cue(neutral=0.0, spread=4.0, shifts=(-0.6, 1.0, 0.0, -0.3, 0.0, 0.0, 4.0)),
-    "creak": Cue(neutral=0.05, spread=0.14, shifts=(0.0, 0.0, 1.0, 4.5, 0.0, 0.0, 0.3), least=0.0, most=0.8),
+    "breath_db": Cue(neutral=0.0, spread=3.0, shifts=(-0.4, 0.6, 0.0, -0.2, 0.0, 0.0, 0.6)),
+    "final_breath_db": Cue(neutral=3.0, spread=3.0, shifts=(-0.5, 1.0, 0.0, 0.0, 0.0, 0.0, 6.0), least=0.0),
+    "final_creak": Cue(neutral=0.08, spread=0.15, shifts=(0.0, 0.0, 1.0, 5.0, 0.0, 0.0, 0.3), least=0.0, most=0.9),
 }
 
 
@@ -191,11 +192,11 @@ def _prosody(emotion: int, expressiveness: float, rng: np.random.Generator) -> P
 
 
 def _channel(rng: np.random.Generator) -> Channel:
-    tilt_db = rng.normal(0, 4) * np.linspace(-1, 1, 8)
+    tilt_db = rng.normal(0, 5) * np.linspace(-1, 1, 8)
     return Channel(
         eq_db=tuple(tilt_db + rng.normal(0, 3, 8)),
-        noise_db=rng.uniform(-65, -40),
-        lead_s=rng.uniform(0.05, 0.4),
-        tail_s=rng.uniform(0.05, 0.4),
+        noise_db=rng.uniform(-60, -30),
+        lead_s=rng.uniform(0.05, 0.5),
+        tail_s=rng.uniform(0.05, 0.5),
         peak=rng.uniform(0.3, 0.9),
     )

@@ -24,7 +24,7 @@ from sermodels.bundle import load_bundle
 BIN = Path(sys.executable).parent
 PRESET = {
     "description": "two trials",
-    "chain": TINY,
+    "chain": TINY | {"patch": None},
     "space": {"patch": ["32x4", "8x8"]},
     "trials": 2,
     "sampler": "grid",
@@ -41,7 +41,7 @@ def cluster():
     command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={folder}", *flags]
     address = f"http://127.0.0.1:{ports['dashboard-port']}"
     with _server(command, env, f"{address}/api/version", alive=401):
-        yield env | {"RAY_API_SERVER_ADDRESS": address}
+        yield env | {"RAY_API_SERVER_ADDRESS": address, "RAY_TMPDIR": folder}
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -80,7 +80,7 @@ def test_nobody_gets_in_without_the_token(cluster):
 
 
 def test_the_upload_is_small_and_leaves_the_rest_behind(submitted, cluster):
-    upload = max(Path(tempfile.gettempdir()).glob("ray-*/**/working_dir_files/*"), key=lambda p: p.stat().st_mtime)
+    upload = next(Path(cluster["RAY_TMPDIR"]).glob("session_2*/**/working_dir_files/*/"))
     assert sum(path.stat().st_size for path in upload.rglob("*") if path.is_file()) < 5e6
     found = {path.name for path in upload.iterdir() if path.is_dir()}
     assert {"search", "sermodels", "jobs"} <= found

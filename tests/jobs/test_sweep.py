@@ -178,7 +178,7 @@ def test_the_best_is_trained_again_on_seeds_that_did_not_choose_it(hard, tmp_pat
         (["--preset", "dmeo"], "'demo'"),
         (["trails=3"], "'trials'"),
         (["chain.teacher.lr=fast"], "chain: teacher.lr"),
-        (["chain.folds=[9]"], "4 folds"),
+        (["chain.folds=[9]"], "folds 0 to 3 for 5 speakers"),
         (["--tracking-uri", "http://127.0.0.1:9"], "http://127.0.0.1:9"),
     ],
 )
