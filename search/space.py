@@ -17,6 +17,7 @@ from search.axis import Axis, parse_axis
 from sermodels.config import ChainConfig
 from sermodels.errors import UserError
 from sermodels.settings import merged, parse
+from sermodels.stages import STAGES
 
 
 def configure(chain: Mapping[str, Any], params: Mapping[str, Any]) -> ChainConfig:
@@ -118,6 +119,12 @@ class Space:
         for alone in self.axes:
             points.append(self._point(lambda axis, alone=alone: axis.ends()[1 if axis is alone else 0]))
         return list({self.key(params): params for params in map(self.params, points)}.values())
+
+    @staticmethod
+    def stages_shared(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+        """How many stages, from the teacher on, two params have in common: 0, 1, 2, or all 3."""
+        differing = [_stage(key) for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
+        return min(differing, default=len(STAGES))
 
     @staticmethod
     def key(params: Mapping[str, Any]) -> str:

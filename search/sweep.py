@@ -22,8 +22,9 @@ from search.export import bundle_winner, log_bundle
 from search.home import Home
 from search.plan import Plan
 from search.progress import Progress
+from search.searcher import StudySearcher
 from search.space import Space, configure
-from search.study import StudySearcher, best, create_study, open_study, params_of
+from search.study import best, create_study, open_study, params_of
 from search.tracking import Tracker, TrialLogger, label
 from search.trial import FINISHED, TrialSpec, confirm_trial, run_trial
 from sermodels.errors import UserError

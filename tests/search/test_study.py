@@ -10,8 +10,9 @@ from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
 from search.preset import load
+from search.searcher import StudySearcher
 from search.space import Space
-from search.study import StudySearcher, best, create_study, open_study, params_of
+from search.study import best, create_study, open_study, params_of
 from sermodels.errors import UserError
 
 SMALL = {"patch": ["128x1", "16x16"], "alpha": [1, 10]}
@@ -33,6 +34,18 @@ def searcher(journal, axes=None, **changes):
 
 def done(score, epoch=3, **more):
     return {"finished": True, "score": score, "student_epoch": epoch, **more}
+
+
+def start(search, trial_id):
+    """Ask for a trial, and have it get to its last stage: then it keeps no other back."""
+    params = search.suggest(trial_id)
+    search.on_trial_result(trial_id, at("student"))
+    return params
+
+
+def at(stage):
+    """A result from within a stage."""
+    return {"epochs": ({"epoch": 1, f"{stage}/loss": 1.0},)}
 
 
 def trials(journal, *states):
@@ -93,7 +106,7 @@ def test_finished_configuration_is_told_at_once(journal):
 def test_copy_of_a_running_trial_waits_for_its_outcome(journal, result, state, value):
     search = searcher(journal, TWELVE)
     running = []
-    while search.suggest(f"t{len(running)}") != Searcher.FINISHED:
+    while start(search, f"t{len(running)}") != Searcher.FINISHED:
         running.append(f"t{len(running)}")
     assert len(running) == 12
     for copy, original in copies_and_originals(journal):
@@ -117,10 +130,62 @@ def test_infinite_space_waits_while_proposals_repeat(journal):
     assert search.suggest("c") == Searcher.FINISHED
 
 
+ONE_TEACHER = {"student.depth": [1, 2], "alpha": [1, 10]}
+TWO_TEACHERS = {"encoding": ["ice", "none"], "alpha": [1, 10]}
+
+
+def test_a_proposal_waits_for_the_teacher_that_another_trial_trains(journal):
+    search = searcher(journal, ONE_TEACHER, sampler="grid")
+    first = search.suggest("a")
+    assert search.suggest("b") is None
+    search.on_trial_result("a", at("teacher"))
+    assert search.suggest("b") is None
+    search.on_trial_result("a", at("match"))
+    second = search.suggest("b")
+    assert second["student.depth"] != first["student.depth"], "the match of the first depth is still in training"
+    search.on_trial_result("a", at("student"))
+    assert search.suggest("c")["student.depth"] == first["student.depth"]
+
+
+def test_others_go_first_while_one_waits(journal):
+    search = searcher(journal, TWO_TEACHERS, sampler="grid")
+    given = [search.suggest(name) for name in "ab"]
+    assert {params["encoding"] for params in given} == {"ice", "none"}
+    assert search.suggest("c") is None
+    for name in "ab":
+        search.on_trial_complete(name, done(0.5))
+    assert len({Space.key(params) for params in (*given, *(search.suggest(name) for name in "cd"))}) == 4
+    assert search.suggest("e") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_waiting_proposals_count_as_given_and_none_is_lost(journal, sampler):
+    search = searcher(journal, ONE_TEACHER, sampler=sampler, trials=3)
+    names, running, finished = iter("abcdefghij"), [], 0
+    while (params := search.suggest(name := next(names))) != Searcher.FINISHED:
+        if params is None:
+            search.on_trial_complete(running.pop(), done(0.1))
+            finished += 1
+        else:
+            running.append(name)
+    assert (finished, len(running)) in {(2, 1), (1, 2), (3, 0)}
+    for name in running:
+        search.on_trial_complete(name, done(0.1))
+    assert len([t for t in trials(journal, TrialState.COMPLETE) if "copy_of" not in t.user_attrs]) == 3
+
+
+def test_a_teacher_that_failed_keeps_nobody_back(journal):
+    search = searcher(journal, ONE_TEACHER, sampler="grid")
+    search.suggest("a")
+    assert search.suggest("b") is None
+    search.on_trial_complete("a", {"outcome": "failed"})
+    assert isinstance(search.suggest("b"), dict)
+
+
 def test_states_in_the_journal(journal):
     search = searcher(journal, {"alpha": {"uniform": [0, 1]}})
     for trial_id in "abcdefgh":
-        search.suggest(trial_id)
+        start(search, trial_id)
     search.on_trial_result("a", {"teacher_epoch": 1})
     search.on_trial_result("a", {"student_epoch": 1, "score": 0.3})
     search.on_trial_complete("a", done(0.6, epoch=2, val_uar_std=0.05, key="k"))
@@ -186,12 +251,12 @@ def test_same_seed_same_proposals_but_not_after_going_on(journal, tmp_path):
     def first(path, n):
         create_study(path, "sweep")
         search = searcher(path, JOINT)
-        return [search.suggest(str(i)) for i in range(n)]
+        return [start(search, str(i)) for i in range(n)]
 
     one, two = (first(tmp_path / name, 5) for name in "xy")
     assert one == two
     again = searcher(tmp_path / "x", JOINT)
-    assert [again.suggest(f"z{i}") for i in range(5)] != one
+    assert [start(again, f"z{i}") for i in range(5)] != one
 
 
 def test_pickled_searcher_goes_on_with_the_same_study(journal):
@@ -206,11 +271,11 @@ def test_pickled_searcher_goes_on_with_the_same_study(journal):
 
 def test_interrupted_trials_are_proposed_again(journal):
     dead = searcher(journal, JOINT)
-    left = [dead.suggest(name) for name in "abc"]
+    left = [start(dead, name) for name in "abc"]
     dead.on_trial_complete("a", done(0.5))
     alive = searcher(journal, JOINT, trials=3)
     assert alive.requeue_interrupted() == 2
-    assert [alive.suggest("d"), alive.suggest("e")] == left[1:]
+    assert [start(alive, "d"), start(alive, "e")] == left[1:]
     assert alive.suggest("f") == Searcher.FINISHED
     assert [t.state.name for t in trials(journal)] == ["COMPLETE", "FAIL", "FAIL", "RUNNING", "RUNNING"]
 
@@ -218,7 +283,7 @@ def test_interrupted_trials_are_proposed_again(journal):
 def test_first_proposals_of_the_cpu_preset_cover_what_it_compares(journal):
     preset = load("cpu")
     search = StudySearcher(path=journal, name="sweep", space=preset.parse_space(), preset=preset)
-    first = [search.suggest(str(i)) for i in range(4)]
+    first = [start(search, str(i)) for i in range(4)]
     for key in ("patch", "encoding", "alpha"):
         assert len({params[key] for params in first}) >= 2
 
