@@ -23,8 +23,9 @@ def run(main: Callable[[Args], None], args_type: type[Args]) -> None:
         args_type: a dataclass, one flag a field.
 
     Raises:
-        SystemExit: code 2 after one line on standard error for a mistake of the user, 130 after Ctrl-C.
+        SystemExit: code 2 after one line on standard error for a mistake of the user, 130 after Ctrl-C or SIGTERM.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is open gets closed
     try:
         main(_parse(args_type, sys.modules[main.__module__].__doc__ or ""))
     except UserError as error:
