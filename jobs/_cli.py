@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from itertools import dropwhile, takewhile

@@ -1,6 +1,7 @@
 """The connection to Ray: a cluster's, or a Ray of our own on this machine."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         UserError: no cluster answers at the address.
     """
     os.environ.update(SETTINGS)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     address = address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": "warning"}
     if address:
@@ -41,6 +43,7 @@ def ray_session(address: str | None) -> Iterator[None]:
             ) from None
     else:
         ray.init(address="local", include_dashboard=False, **quiet)
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would abort the process
     try:
         yield
     finally:

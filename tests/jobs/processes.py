@@ -1,9 +1,12 @@
 """Running the jobs as a user does: as processes."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +18,27 @@ def job(name: str, *words: object, timeout_s: float = 240, **env: str) -> subpro
     return subprocess.run(
         command, cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=timeout_s, check=False
     )
+
+
+@contextmanager
+def started(name: str, *words: object) -> Iterator[subprocess.Popen]:
+    """A job under way; killed, with the processes it started, if it still runs at the end of the block."""
+    command = [sys.executable, str(ROOT / "jobs" / name), *map(str, words)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen, timeout_s: float = 120) -> None:
+    """Wait until something is so; an error if the process ends first, or it takes too long."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, f"ended with code {process.returncode}"
+        assert time.monotonic() < end, "took too long"
+        time.sleep(0.1)
 
 
 def environment(**extra: str) -> Mapping[str, str]:

@@ -1,12 +1,13 @@
 """jobs/sweep.py and jobs/export_best.py as a user runs them: a real Ray, a real MLflow database, real processes."""
 
 import json
+import signal
 
 import pytest
 import yaml
 from conftest import TINY
 from mlflow import MlflowClient
-from processes import error_line, job
+from processes import error_line, job, started, wait_for
 
 from sermodels.bundle import load_bundle
 from sermodels.cache import StageCache
@@ -172,6 +173,21 @@ def test_the_best_is_trained_again_on_seeds_that_did_not_choose_it(hard, tmp_pat
     assert hard.parent.data.metrics["val_uar"] == winner.data.metrics["val_uar"]
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_stopped_closes_its_runs(store, tmp_path, how):
+    home = tmp_path / "home"
+    preset = _preset(tmp_path, merged(GRID, {"chain.teacher.epochs": 10_000}))
+    words = ["--store", store.path, "--preset", preset, "--name", "endless", "--home", home]
+    with started("sweep.py", *words) as process:
+        wait_for(lambda: list(home.glob("stages/teacher/*/latest.safetensors")), process)
+        process.send_signal(how)
+        assert process.wait(60) == 130
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("ser-search").experiment_id])
+    assert {run.data.tags["ser.kind"] for run in runs} == {"sweep", "trial"}
+    assert {(run.info.status, run.data.tags["ser.outcome"]) for run in runs} == {("KILLED", "interrupted")}
+
+
 @pytest.mark.parametrize(
     ("words", "names"),
     [
@@ -210,7 +226,7 @@ def test_an_unknown_sweep_is_named_with_those_that_exist(swept):
     assert not (swept.home / "x").exists()
 
 
-def _preset(folder):
+def _preset(folder, content=GRID):
     path = folder / "grid.yaml"
-    path.write_text(yaml.safe_dump(GRID))
+    path.write_text(yaml.safe_dump(content))
     return path

@@ -1,0 +1,74 @@
+"""What a trial says to Tune, and how its process ends when it hangs."""
+
+import subprocess
+import sys
+import textwrap
+
+from search.trial import Reporter, costs
+from sermodels.config import ChainConfig
+
+
+def epoch(stage, reused=0.0, uar=0.5):
+    return {f"{stage}/loss": 1.0, f"{stage}/reused": reused} | ({f"{stage}/val_uar": uar} if stage != "match" else {})
+
+
+def sent_by(config, *calls):
+    """What a Reporter sends for (epoch, metrics) calls, and what it still holds."""
+    sent = []
+    reporter = Reporter(config, sent.append)
+    for number, metrics in calls:
+        reporter(number, metrics)
+    return sent, reporter.held
+
+
+def test_a_trained_epoch_is_sent_at_once_and_only_students_are_judged(tiny_config):
+    sent, _ = sent_by(tiny_config(), (1, epoch("teacher")), (1, epoch("match")), (1, epoch("student", uar=0.7)))
+    assert [len(result["epochs"]) for result in sent] == [1, 1, 1]
+    assert [result.get("score") for result in sent] == [None, None, 0.7]
+    assert [result.get("student_epoch") for result in sent] == [None, None, 1]
+
+
+def test_a_stage_from_the_cache_is_one_result_with_its_history(tiny_config):
+    config = tiny_config(**{"teacher.epochs": 3})
+    sent, held = sent_by(config, *[(n, epoch("teacher", reused=1.0)) for n in (1, 2, 3)])
+    assert [[row["epoch"] for row in result["epochs"]] for result in sent] == [[1, 2, 3]]
+    assert held == []
+
+
+def test_a_stage_that_goes_on_sends_its_past_with_the_first_new_epoch(tiny_config):
+    config = tiny_config(**{"student.epochs": 5})
+    calls = [(n, epoch("student", reused=1.0 if n < 3 else 0.5, uar=n / 10)) for n in (1, 2, 3, 4)]
+    sent, _ = sent_by(config, *calls)
+    assert [[row["epoch"] for row in result["epochs"]] for result in sent] == [[1, 2, 3], [4]]
+    assert [(result["student_epoch"], result["score"]) for result in sent] == [(3, 0.3), (4, 0.4)]
+
+
+def test_the_last_student_epoch_is_held_for_the_final_result(tiny_config):
+    sent, held = sent_by(tiny_config(), (1, epoch("student")), (2, epoch("student")))
+    assert len(sent) == 1
+    assert [row["epoch"] for row in held] == [2]
+
+
+def test_costs_are_those_of_the_paper():
+    figures = costs(ChainConfig(), (128, 128), 7)
+    assert figures["teacher/parameters"] == 2_912_200
+    assert figures["student/parameters"] == 1_417_991
+    assert figures["teacher/macs"] > 5 * figures["student/macs"]
+
+
+def test_a_process_without_a_finished_step_ends_itself_and_says_where_it_hung():
+    script = """
+        import time
+        from search.trial import _Watchdog
+
+        def hangs():
+            time.sleep(60)
+
+        watch = _Watchdog(hang_s=1)
+        watch()
+        hangs()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 1
+    assert "in hangs" in done.stderr
