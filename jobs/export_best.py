@@ -15,16 +15,12 @@ from _cli import run
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Flags of the job."""
+    """The command line."""
 
-    sweep: str
-    """Name of the sweep."""
-    out: Path = Path("best")
-    """Folder to make; an earlier export there is replaced."""
-    home: Path = Path(os.environ.get("SER_HOME", "runs"))
-    """Where the sweep kept its state, if no tracking server was used."""
-    tracking_uri: str | None = os.environ.get("MLFLOW_TRACKING_URI")
-    """MLflow server or database; HOME/mlflow.db, if left out."""
+    sweep: str  # name of the sweep
+    out: Path = Path("best")  # folder to make; an earlier export there is replaced
+    home: Path = Path(os.environ.get("SER_HOME", "runs"))  # of the sweep
+    tracking_uri: str | None = os.environ.get("MLFLOW_TRACKING_URI")  # if not given, the database HOME/mlflow.db
 
 
 def main(args: Args) -> None:

@@ -13,33 +13,25 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from _cli import run
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Flags of the job."""
+    """The command line."""
 
-    store: Path
-    """Spectrogram store, made by jobs/build_store.py; the same path on every node."""
-    preset: str = "demo"
-    """Name of a built-in preset, or path of a YAML file."""
-    name: str | None = None
-    """Of the sweep; the preset's name and the time, if left out."""
-    trials: int | None = None
-    """Configurations to train; the preset's number, if left out."""
-    home: Path = Path(os.environ.get("SER_HOME", "runs"))
-    """Where all state is kept. On a cluster: an absolute folder that every node sees."""
-    tracking_uri: str | None = os.environ.get("MLFLOW_TRACKING_URI")
-    """MLflow server or database; HOME/mlflow.db, if left out."""
-    address: str | None = None
-    """Ray cluster; RAY_ADDRESS, or a Ray of its own on this machine, if left out."""
-    dry_run: bool = False
-    """Check everything, say what would be done, and start nothing."""
-    overrides: Positional[tuple[str, ...]] = ()
-    """Changes to the preset, such as trials=4 chain.teacher.epochs=2 'space.alpha=[1, 10]'."""
+    overrides: Annotated[Positional[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()  # changes to the preset
+    store: Path  # made by jobs/build_store.py; on a cluster, the same path on every node
+    preset: str = "demo"  # name of a built-in preset, or path of a YAML file
+    name: str | None = None  # of the sweep; if not given, the preset's name and the time
+    trials: int | None = None  # configurations to train; if not given, the preset's number
+    home: Path = Path(os.environ.get("SER_HOME", "runs"))  # all state; on a cluster, a folder that every node sees
+    tracking_uri: str | None = os.environ.get("MLFLOW_TRACKING_URI")  # if not given, the database HOME/mlflow.db
+    address: str | None = None  # of a Ray cluster; if not given, RAY_ADDRESS, or a Ray of its own on this machine
+    dry_run: bool = False  # check everything, say what would be done, and start nothing
 
 
 def main(args: Args) -> None:

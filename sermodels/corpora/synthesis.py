@@ -20,9 +20,10 @@ Array = NDArray[np.float64]
 SAMPLE_RATE_HZ = 16_000
 DURATION_S = (1.5, 3.5)  # sentences that would come out shorter or longer are spoken slower or faster
 _HOP = 80  # samples a frame: 5 ms
+_FILTER_FRAMES = 2  # for which a filter stays as it is: half the work, and formants move slowly
 _OVERSAMPLING = 4  # of the glottal pulses, whose sharp closure would otherwise alias
 _MEAN_ACCENT = 0.4  # of the track over a sentence
-_BREATH_DB = -36.0  # aspiration of an average neutral voice
+_BREATH_DB = -48.0  # aspiration of an average neutral voice
 _SOFTEST_DB = -30.0  # gain of the tense voice in the softest
 _OPEN_QUOTIENT = 0.65  # share of a glottal cycle in which air flows
 _UPPER_FORMANTS_HZ = (3500.0, 4500.0)  # of every sound; the lower three move
@@ -153,7 +154,7 @@ def synthesise(sentence: str, voice: Voice, prosody: Prosody, channel: Channel, 
     source += _at_samples(loud) * (0.3 + openness) * rng.standard_normal(len(source))
     speech = _filter(source, _resonators(*_formants_hz(tracks.formants_hz, voice, prosody)))
     noise = _at_samples(tracks.frication * gain) * rng.standard_normal(len(source))
-    speech += _filter(noise, _band_pass(tracks.frication_hz * voice.formant_scale))
+    speech += _frication(noise, tracks.frication_hz * voice.formant_scale)
     return _record(speech, channel, rng)
 
 
@@ -171,7 +172,7 @@ def _tracks(sentence: str, prosody: Prosody, rng: np.random.Generator) -> _Track
         voicing=track([s.voicing for s in segments], 5),
         frication=track([s.frication for s in segments], 5),
         frication_hz=track([s.frication_hz for s in segments], 5),
-        accent=track([s.accent for s in segments], 33),
+        accent=track([s.accent for s in segments], 25),
         ending=track([s.ending for s in segments], 33),
     )
 
@@ -245,7 +246,7 @@ def _glottis(f0_hz: Array, creak: Array, jitter: float, rng: np.random.Generator
 
 def _with_effort(flow: Array, effort: Array) -> Array:
     """Fade the flow (N,) between a soft voice, its spectrum 12 dB an octave steeper, and a tense one (N,)."""
-    pole = np.exp(-2 * np.pi * 500 / SAMPLE_RATE_HZ)
+    pole = np.exp(-2 * np.pi * 700 / SAMPLE_RATE_HZ)
     soft = signal.lfilter([(1 - pole) ** 2], np.poly([pole, pole]), flow)
     return 10 ** (_SOFTEST_DB * (1 - effort) / 20) * flow + soft
 
@@ -268,20 +269,26 @@ def _resonators(centres_hz: Array, bandwidths_hz: Array) -> Array:
     return np.stack([1 + a1 + a2, zero, zero, zero + 1, a1, a2], axis=-1)
 
 
-def _band_pass(centre_hz: Array) -> Array:
-    """Second-order sections (T, 1, 6) of a band-pass about 1500 Hz wide, gain about 1 at its centre (T,)."""
+def _frication(noise: Array, centre_hz: Array) -> Array:
+    """Limit noise (N,) to a band about 1500 Hz wide around a moving centre (T,), where its gain is about 1."""
     sections = _resonators(np.minimum(centre_hz, 7000)[:, None], np.full((len(centre_hz), 1), 1500.0))
-    sections[..., :3] = (1 - sections[..., 5:]) / 2 * [1, 0, -1]
-    return sections
+    sections[..., 0] = (1 - sections[..., 5]) / 2
+    return _filter(signal.lfilter([1, 0, -1], [1], noise), sections)
 
 
 def _filter(source: Array, sections: Array) -> Array:
-    """Pass a signal (N,) through sections in series (T, K, 6) that change every frame; the state is carried on."""
-    state = np.zeros((sections.shape[1], 2))
+    """Pass a signal (N,) through all-pole sections in series (T, K, 6) that change in time."""
+    last = np.zeros((2, sections.shape[1]))  # the last two outputs of each section
     out = np.empty_like(source)
-    for frame, section in enumerate(sections):
-        part = slice(frame * _HOP, (frame + 1) * _HOP)
+    hop = _FILTER_FRAMES * _HOP
+    for place, section in enumerate(sections[::_FILTER_FRAMES]):
+        a1, a2 = section[:, 4], section[:, 5]
+        # scipy's state holds products of outputs and coefficients. Those of the old coefficients would click.
+        state = np.stack([-a1 * last[0] - a2 * last[1], -a2 * last[0]], axis=1)
+        part = slice(place * hop, (place + 1) * hop)
         out[part], state = signal.sosfilt(section, source[part], zi=state)
+        last[0] = -state[:, 1] / a2
+        last[1] = -(state[:, 0] + a1 * last[0]) / a2
     return out
 
 

@@ -13,7 +13,7 @@ emotion lies in what changes over time. Sources of the directions:
 """
 
 import json
-import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,23 +52,23 @@ class Cue(NamedTuple):
     most: float = np.inf
 
 
-#                                    neutral  spread    ang   anx   bor   dis   hap  neu   sad
+# Shifts in the order of EMOTIONS: anger, anxiety, boredom, disgust, happiness, neutral, sadness.
 CUES = {
     "f0_level_st": Cue(neutral=0.0, spread=1.5, shifts=(0.5, 1.8, -0.5, -0.6, 0.8, 0.0, -0.4)),
-    "f0_range_st": Cue(neutral=5.0, spread=1.4, shifts=(2.0, -1.5, -3.2, 0.3, 5.0, 0.0, -2.0), least=0.2),
+    "f0_range_st": Cue(neutral=7.0, spread=1.8, shifts=(1.2, -1.5, -3.3, 0.3, 4.5, 0.0, -2.2), least=0.2),
     "f0_slope_st": Cue(neutral=-1.2, spread=1.0, shifts=(-0.5, 0.8, 0.3, -0.5, 0.6, 0.0, -0.6)),
-    "f0_tremor_st": Cue(neutral=0.1, spread=0.3, shifts=(0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 1.0), least=0.0),
+    "f0_tremor_st": Cue(neutral=0.1, spread=0.3, shifts=(0.0, 7.0, 0.0, 0.0, 0.0, 0.0, 1.0), least=0.0),
     "rate": Cue(neutral=1.0, spread=0.12, shifts=(0.6, 1.0, -0.8, -0.6, 0.4, 0.0, -0.8), least=0.6, most=1.6),
     "rhythm": Cue(neutral=0.12, spread=0.05, shifts=(0.3, 1.0, 0.0, 1.2, 0.0, 0.0, 0.6), least=0.02, most=0.4),
     "pause_s": Cue(neutral=0.12, spread=0.05, shifts=(-0.5, 0.5, 0.5, 0.8, -0.5, 0.0, 1.0), least=0.01, most=0.6),
     "accent_db": Cue(neutral=6.0, spread=2.0, shifts=(3.0, 0.3, -2.0, 1.0, 0.8, 0.0, -1.0), least=0.0),
     "effort": Cue(neutral=0.5, spread=0.08, shifts=(0.5, 0.2, -0.4, 0.2, 0.3, 0.0, -0.5)),
-    "effort_swing": Cue(neutral=0.25, spread=0.12, shifts=(4.5, -0.6, -2.0, 0.8, 0.6, 0.0, -1.5), least=0.0),
-    "articulation": Cue(neutral=0.9, spread=0.1, shifts=(1.5, 0.2, -2.5, 0.8, 0.4, 0.0, -1.2), least=0.3, most=1.2),
-    "jitter": Cue(neutral=0.008, spread=0.005, shifts=(0.8, 2.5, 0.0, 1.5, 0.0, 0.0, 0.8), least=0.001, most=0.04),
+    "effort_swing": Cue(neutral=0.25, spread=0.12, shifts=(5.0, -0.6, -2.0, 0.6, 0.2, 0.0, -1.5), least=0.0),
+    "articulation": Cue(neutral=0.9, spread=0.1, shifts=(1.5, 0.2, -2.0, 0.8, 0.4, 0.0, -1.0), least=0.3, most=1.2),
+    "jitter": Cue(neutral=0.008, spread=0.005, shifts=(0.8, 3.5, 0.0, 1.5, 0.0, 0.0, 0.8), least=0.001, most=0.04),
     "breath_db": Cue(neutral=0.0, spread=3.0, shifts=(-0.4, 0.6, 0.0, -0.2, 0.0, 0.0, 0.6)),
-    "final_breath_db": Cue(neutral=3.0, spread=3.0, shifts=(-0.5, 1.0, 0.0, 0.0, 0.0, 0.0, 6.0), least=0.0),
-    "final_creak": Cue(neutral=0.08, spread=0.15, shifts=(0.0, 0.0, 1.0, 5.0, 0.0, 0.0, 0.3), least=0.0, most=0.9),
+    "final_breath_db": Cue(neutral=4.0, spread=4.0, shifts=(-0.5, 1.0, 0.0, 0.0, 0.0, 0.0, 5.0), least=0.0),
+    "final_creak": Cue(neutral=0.08, spread=0.15, shifts=(0.0, 0.0, 0.8, 5.5, 0.0, 0.0, 0.3), least=0.0, most=0.9),
 }
 
 
@@ -105,8 +105,9 @@ def _check_settings(settings: dict[str, int]) -> None:
         "speakers": (1, 99),
         "clips_per_emotion": (1, 99),
     }.items():
-        if not low <= settings[name] <= high:
-            raise UserError(f"synthetic corpus: {name} = {settings[name]} is not possible: must be {low} to {high}")
+        value = settings[name]
+        if not (isinstance(value, int) and low <= value <= high):
+            raise UserError(f"synthetic corpus: {name} = {value!r} is not possible: must be {low} to {high}")
 
 
 def _plan(root: Path, speakers: int, clips_per_emotion: int) -> list[Utterance]:
@@ -123,7 +124,7 @@ def _plan(root: Path, speakers: int, clips_per_emotion: int) -> list[Utterance]:
 
 def _write(root: Path, plan: list[Utterance], settings: dict[str, int]) -> None:
     """Synthesise the corpus beside `root` and move it there when it is complete."""
-    partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
+    partial = root.with_name(f".{root.name}.{secrets.token_hex(4)}.partial")
     try:
         for utterance in plan:
             path = partial / utterance.id
@@ -148,7 +149,7 @@ def _check_folder(root: Path, plan: list[Utterance], settings: dict[str, int]) -
     expected = {utterance.id for utterance in plan}
     for what, names in (("is missing", expected - here), ("does not belong here", here - expected)):
         if names:
-            more = f" (nor {len(names) - 1} more)" if len(names) > 1 else ""
+            more = f", and {len(names) - 1} more" if len(names) > 1 else ""
             raise UserError(f"{root}: {min(names)} {what}{more}: {way_out}")
 
 
@@ -195,7 +196,7 @@ def _channel(rng: np.random.Generator) -> Channel:
     tilt_db = rng.normal(0, 5) * np.linspace(-1, 1, 8)
     return Channel(
         eq_db=tuple(tilt_db + rng.normal(0, 3, 8)),
-        noise_db=rng.uniform(-60, -30),
+        noise_db=rng.uniform(-68, -48),
         lead_s=rng.uniform(0.05, 0.5),
         tail_s=rng.uniform(0.05, 0.5),
         peak=rng.uniform(0.3, 0.9),
