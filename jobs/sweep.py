@@ -10,6 +10,7 @@ Everything it makes lies below --home; jobs/export_best.py fetches the winner.
 """
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ def main(args: Args) -> None:
     words = [*args.overrides, *([f"trials={args.trials}"] if args.trials is not None else [])]
     plan = make_plan(args.store, args.preset, words)
     if args.dry_run:
+        print("timing a few training steps of each network", file=sys.stderr)
         print(describe(plan))
         return
     from search.home import open_home

@@ -1,31 +1,25 @@
 """What a sweep would do, without doing it: networks, stages, splits and an estimate of its time."""
 
-import itertools
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from search.estimate import estimate_seconds
 from search.preset import Preset, load
 from search.space import Space, configure, fits
 from search.trial import costs
-from sermodels.batches import Source, draw_order
 from sermodels.config import ChainConfig
-from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.keys import stage_key
-from sermodels.lanes import LoopedLanes
 from sermodels.settings import dump_yaml
 from sermodels.splits import split
-from sermodels.stages import STAGES, Builder, StageName, loss_of, settings_of
+from sermodels.stages import STAGES, StageName, settings_of
 from sermodels.store import Store, open_store
 
 SMALL = 100  # configurations up to which a space is shown whole
-STEPS_TIMED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +39,10 @@ class Plan:
     def device(self) -> str:
         """Where a trial trains."""
         return "cuda" if self.preset.gpus else "cpu"
+
+    def threads(self) -> int:
+        """Of a trial on the CPU: the cores given to it."""
+        return max(1, int(self.preset.cpus))
 
 
 def make_plan(store: Path, preset: str, overrides: Iterable[str] = ()) -> Plan:
@@ -126,17 +124,16 @@ def _network_lines(plan: Plan, configs: list[ChainConfig]) -> list[str]:
 
 
 def _stage_lines(plan: Plan, configs: list[ChainConfig]) -> list[str]:
-    lanes = len(configs[0].lanes)
+    lanes, device = len(configs[0].lanes), plan.device() if torch.cuda.is_available() else "cpu"
     counts = count_stages(configs, plan.store.fingerprint)
-    held = ", ".join(
-        f"{n} {'students' if s == 'student' else s + ('es' if s == 'match' else 's')}" for s, n in counts.items()
-    )
+    held = f"{counts['teacher']} teachers, {counts['match']} matches, {counts['student']} students"
     whole = "in all" if (plan.space.size() or SMALL + 1) <= SMALL else "at the corners of the space"
-    seconds = _estimate(plan, configs)
+    hours = estimate_seconds(plan.store, configs, device, plan.threads()) / 3600
+    elsewhere = " (no GPU here: on one it is a fraction)" if device != plan.device() else ""
+    time = f"{60 * hours:.0f} minutes" if hours < 3 else f"{hours:.0f} hours"
     return [
         f"distinct stages {whole}: {held}; each in {lanes} lanes (folds × seeds)",
-        f"training: about {seconds / 60:.0f} minutes of one {plan.device()} process for all of these, "
-        "each distinct stage once (two steps of each timed now, here)",
+        f"training each of these once: about {time} of one process on this machine's {device}{elsewhere}",
     ]
 
 
@@ -147,50 +144,3 @@ def _split_lines(store: Store, config: ChainConfig) -> list[str]:
             who = f"speakers {', '.join(found['speakers'])}"
             lines.append(f"  {fold} {side}: {found['rows']} rows of {found['clips']} clips, {who}")
     return lines
-
-
-def _estimate(plan: Plan, configs: list[ChainConfig]) -> float:
-    """Seconds to train every distinct stage of the configurations once, all lanes, in one process."""
-    distinct: dict[tuple[str, str, int], ChainConfig] = {}
-    for config, stage in itertools.product(configs, STAGES):
-        key = stage_key(config, plan.store.fingerprint, config.lanes[0], stage)
-        distinct[stage, key, settings_of(stage, config).epochs] = config
-    device = plan.device() if torch.cuda.is_available() else "cpu"
-    step_seconds: dict[tuple[Any, ...], float] = {}
-    total = 0.0
-    for (stage, _, epochs), config in distinct.items():
-        shape = _shape(stage, config)
-        if shape not in step_seconds:
-            step_seconds[shape] = _time_step(plan.store, config, stage, device)
-        rows = len(split(plan.store, config.protocol, config.folds[0], config.split_seed).train)
-        total += epochs * len(config.lanes) * rows / settings_of(stage, config).batch * step_seconds[shape]
-    return total
-
-
-def _shape(stage: StageName, config: ChainConfig) -> tuple[Any, ...]:
-    """What a step's duration depends on: match and student train the same network."""
-    own = (config.teacher.stem, config.encoding) if stage == "teacher" else ()
-    settings = settings_of("student" if stage == "match" else stage, config)
-    batch = settings_of(stage, config).batch
-    shared = (config.patch, config.dim, config.mlp, config.head_dim, config.pooling)
-    return (stage == "teacher", batch, settings.depth, settings.heads, *shared, *own)
-
-
-def _time_step(store: Store, config: ChainConfig, stage: StageName, device: str) -> float:
-    """Seconds a training step takes, the first one left out."""
-    data = TrialData(store, config, device)
-    network = Builder(config=config, image=data.image, classes=data.classes)(stage, 0).to(device)
-    size = 0 if stage == "teacher" else config.dim
-    source = Source(data=data, targets=torch.zeros(1, len(data), size, dtype=data.dtype, device=device))
-    batch = settings_of(stage, config).batch
-    order = draw_order(data, config.lanes[:1], stage=stage, epoch=1, batch=batch)
-    lanes, loss = LoopedLanes([network], [None]), loss_of(stage, config)
-
-    def steps(first: int, last: int) -> float:
-        began = time.perf_counter()
-        part = type(order)(order.rows[:, first:last], order.weights[:, first:last])
-        lanes.train_epoch(part, source, loss, 1e-4, lambda: None)
-        return time.perf_counter() - began
-
-    steps(0, 1)
-    return steps(1, 1 + STEPS_TIMED) / STEPS_TIMED

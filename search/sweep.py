@@ -146,7 +146,7 @@ class _Sweep:
         return winner, metrics
 
     def _bundle(self, winner: Params, selection: Mapping[str, Any]) -> Mapping[str, Any]:
-        torch.set_num_threads(_threads(self.plan))
+        torch.set_num_threads(self.plan.threads())
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "bundle"
             config = configure(self.plan.preset.chain, winner)
@@ -188,14 +188,10 @@ def _spec(plan: Plan, home: Home) -> TrialSpec:
         fingerprint=plan.store.fingerprint,
         stages=str(home.stages),
         chain=plan.preset.chain,
-        threads=_threads(plan),
+        threads=plan.threads(),
         device=plan.device(),
         hang_s=plan.preset.hang_s,
     )
-
-
-def _threads(plan: Plan) -> int:
-    return max(1, int(plan.preset.cpus))
 
 
 def _scheduler(plan: Plan) -> TrialScheduler:
