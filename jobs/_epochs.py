@@ -10,7 +10,7 @@ from sermodels.chain import Report
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.lanes import Tick
-from sermodels.stages import STAGES, settings_of
+from sermodels.stages import STAGES, settings_of, stage_of
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def shown(data: TrialData, config: ChainConfig, *, stacked: bool) -> Iterator[tu
         task = bar.add_task("chain", total=max(ends.values()))
 
         def report(epoch: int, metrics: Mapping[str, float]) -> None:
-            stage = next(iter(metrics)).split("/")[0]
+            stage = stage_of(metrics)
             epochs = settings_of(stage, config).epochs
             bar.update(task, completed=ends[stage, epoch])
             # Epochs from the cache come by the hundred: in a log, only the last of a stage has a line.

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from search.tracking import label
 from search.trial import FAILED, FINISHED
+from sermodels.stages import stage_of
 
 LINE_EVERY_S = 30.0
 
@@ -108,7 +109,7 @@ def _where(result: dict[str, Any]) -> tuple[str, str, str]:
     if not epochs:
         return "starting", "", ""
     last = epochs[-1]
-    stage = next(name for name in last if "/" in name).split("/")[0]
+    stage = stage_of(last)
     uar = last.get(f"{stage}/val_uar")
     return stage, f"{last['epoch']:.0f}", "" if uar is None else f"{uar:.3f}"
 

@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from search.preset import Preset
 from search.space import Space
 from search.study import Ledger, params_of
-from sermodels.stages import STAGES
+from sermodels.stages import STAGES, stage_of
 
 MAX_ASKS = 50  # proposals in a row that are known already before the grid is asked instead
 MOST_WAITING_OF_TPE = 4  # proposals that wait for a stage which another trial is training
@@ -71,7 +71,7 @@ class StudySearcher(Searcher):
         """Note which stage a trial has reached, and the score of an epoch of the student stage."""
         if (trial := self._running.get(trial_id)) is None:
             return
-        if (reached := _stage_of(result)) > trial.reached:
+        if (reached := _place_of(result)) > trial.reached:
             trial.reached, self._held_back = reached, False
         self._ledger.note(trial.number, result)
 
@@ -198,10 +198,10 @@ class StudySearcher(Searcher):
         return point is not None
 
 
-def _stage_of(result: Mapping[str, Any]) -> int:
-    """Place in STAGES of the latest stage that a result speaks of; its metrics are named `STAGE/…`."""
-    names = {name.split("/")[0] for row in result.get("epochs", ()) for name in row}
-    return max((place for place, stage in enumerate(STAGES) if stage in names), default=0)
+def _place_of(result: Mapping[str, Any]) -> int:
+    """Place in STAGES of the stage that a result speaks of."""
+    epochs = result.get("epochs")
+    return STAGES.index(stage_of(epochs[-1])) if epochs else 0
 
 
 def _verdict(result: Mapping[str, Any], error: bool) -> tuple[TrialState, float | None]:

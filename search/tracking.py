@@ -23,6 +23,7 @@ from search.trial import FAILED, FINISHED
 from sermodels.errors import UserError
 from sermodels.provenance import commit
 from sermodels.settings import dump_yaml
+from sermodels.stages import stage_of
 
 EXPERIMENT = "ser-search"
 SWEEP, KIND, KEY, OUTCOME = "ser.sweep", "ser.kind", "ser.trial_key", "ser.outcome"
@@ -139,6 +140,7 @@ class TrialLogger(LoggerCallback):
         self._tracker, self._parent, self._sweep, self._chain, self._kind = tracker, parent, sweep, chain, kind
         self._runs: dict[str, str] = {}  # Tune's trial id → run id
         self._outcomes: dict[str, str] = {}
+        self._logged: set[tuple[str, str, int]] = set()  # run id, stage, epoch
 
     def log_trial_start(self, trial: Trial) -> None:
         """Find or make the run; log the whole configuration as an artifact."""
@@ -152,7 +154,7 @@ class TrialLogger(LoggerCallback):
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
         """Write the epochs of a result; of the last one, the final figures or the reason of the failure."""
         run_id = self._runs[trial.trial_id]
-        self._tracker.log_epochs(run_id, result.get("epochs", ()))
+        self._tracker.log_epochs(run_id, filter(lambda row: self._is_new(run_id, row), result.get("epochs", ())))
         outcome = result.get("outcome")
         if outcome == FINISHED:
             self._tracker.log_figures(run_id, final_figures(result))
@@ -166,6 +168,13 @@ class TrialLogger(LoggerCallback):
         if trial.trial_id in self._runs:
             outcome = FAILED if failed else self._outcomes.get(trial.trial_id, "pruned")
             self._tracker.end(self._runs.pop(trial.trial_id), outcome)
+
+    def _is_new(self, run_id: str, row: Mapping[str, float]) -> bool:
+        """Whether an epoch is seen for the first time: a trial whose process died tells its past again."""
+        epoch = (run_id, stage_of(row), int(row["epoch"]))
+        seen = epoch in self._logged
+        self._logged.add(epoch)
+        return not seen
 
     def close(self) -> None:
         """Close what is still open after the sweep ended: runs that were interrupted."""

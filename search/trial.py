@@ -24,7 +24,7 @@ from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.profile import count_macs, count_parameters
-from sermodels.stages import Builder, settings_of
+from sermodels.stages import Builder, settings_of, stage_of
 from sermodels.store import open_store
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Reporter:
 
     def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Take an epoch as `Chain.run` reports it. The student's last epoch is held for the final result."""
-        stage = next(iter(metrics)).split("/")[0]
+        stage = stage_of(metrics)
         last = epoch == settings_of(stage, self._config).epochs
         self.held.append({"epoch": epoch, **metrics})
         if stage == "student" and last:

@@ -4,6 +4,7 @@ B rows of a batch, n validation rows, D feature size, K classes.
 """
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,11 @@ def loss_of(stage: StageName, config: ChainConfig) -> Loss:
 def settings_of(stage: StageName, config: ChainConfig) -> Stage:
     """The training settings of a stage."""
     return {"teacher": config.teacher, "match": config.match, "student": config.student}[stage]
+
+
+def stage_of(metrics: Iterable[str]) -> StageName:
+    """The stage that the metrics of an epoch belong to: the first of their names that is `STAGE/…` says it."""
+    return next(name.split("/")[0] for name in metrics if "/" in name)
 
 
 def learning_rate(settings: Stage, epoch: int) -> float:

@@ -28,11 +28,7 @@ _SOFTEST_DB = -30.0  # gain of the tense voice in the softest
 _OPEN_QUOTIENT = 0.65  # share of a glottal cycle in which air flows
 _UPPER_FORMANTS_HZ = (3500.0, 4500.0)  # of every sound; the lower three move
 _BANDWIDTHS_HZ = (70.0, 90.0, 130.0, 220.0, 300.0)
-_NEUTRAL_HZ = (
-    500.0,
-    1500.0,
-    2500.0,
-)  # formants of the unrounded neutral tube, towards which lax speech tends
+_NEUTRAL_HZ = (500.0, 1500.0, 2500.0)  # formants of a uniform tube, towards which lax speech tends
 _EQ_HZ = (0.0, 125.0, 350.0, 800.0, 1800.0, 3500.0, 5500.0, 8000.0)  # where a channel's gains are given
 
 
@@ -231,8 +227,7 @@ def _f0_hz(tracks: _Tracks, voice: Voice, prosody: Prosody, rng: np.random.Gener
 
 def _glottis(f0_hz: Array, creak: Array, jitter: float, rng: np.random.Generator) -> tuple[Array, Array]:
     """Derivative of the glottal flow (N,), and how open the glottis is (N,), 0…1; pitch and creak are (T,)."""
-    rate_hz = SAMPLE_RATE_HZ * _OVERSAMPLING
-    step = _at_samples(f0_hz, _OVERSAMPLING) / rate_hz  # cycles a sample
+    step = _at_samples(f0_hz, _OVERSAMPLING) / (SAMPLE_RATE_HZ * _OVERSAMPLING)  # cycles a sample
     cycle = np.cumsum(step).astype(int)
     phase = np.cumsum(step * (1 + jitter * rng.standard_normal(cycle[-1] + 1))[cycle])
     cycle, starts = phase.astype(int), np.flatnonzero(np.diff(phase.astype(int), prepend=-1))
@@ -283,7 +278,7 @@ def _filter(source: Array, sections: Array) -> Array:
     hop = _FILTER_FRAMES * _HOP
     for place, section in enumerate(sections[::_FILTER_FRAMES]):
         a1, a2 = section[:, 4], section[:, 5]
-        # scipy's state holds products of outputs and coefficients. Those of the old coefficients would click.
+        # scipy's state is made of outputs times coefficients; kept over a change of these, it would click.
         state = np.stack([-a1 * last[0] - a2 * last[1], -a2 * last[0]], axis=1)
         part = slice(place * hop, (place + 1) * hop)
         out[part], state = signal.sosfilt(section, source[part], zi=state)

@@ -34,7 +34,7 @@ SENTENCES = {
     "e": "ga 'no ri t@ | 'zi 'ba lu me",
     "f": "'me ra 'ki no | v@ 'da pu 'si l@",
 }
-_VERSION = 1  # raised whenever the same settings give other sound
+_VERSION = 2  # raised whenever the same settings give other sound
 _SETTINGS_FILE = "corpus.json"
 
 
