@@ -1,5 +1,6 @@
 """The best configuration leaves the system: as a bundle among the sweep's artifacts, and from there as a folder."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -66,6 +67,7 @@ def export_best(tracker: Tracker, sweep: str, out: Path) -> Bundle:
     if run.data.tags.get(OUTCOME) != "finished":
         state = run.data.tags.get(OUTCOME, "still running")
         raise UserError(f"--sweep {sweep}: has no winner, it is {state}; a sweep exports its best when it has finished")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # five small files
     with tempfile.TemporaryDirectory() as scratch:
         try:
             fetched = download_artifacts(
