@@ -14,21 +14,11 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
-import torch
-import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from sermodels.config import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.corpora.synthesis import SAMPLE_RATE_HZ, Channel, Prosody, Voice, synthesise
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
-from sermodels.metrics import score
-from sermodels.networks import build_student
-from sermodels.store import Store
-from sermodels.store_build import build
 
 FLAT = Prosody(
     f0_level_st=0.0,
@@ -289,47 +279,3 @@ def test_creak_at_the_end_of_a_phrase_halves_the_pitch() -> None:
     clear, creaky = (_say("la na la na la na la na", replace(FLAT, final_creak=creak)) for creak in (0.0, 0.7))
     assert subharmonics(creaky[-8000:-2000]) > 5 * subharmonics(clear[-8000:-2000])
     assert subharmonics(creaky[3000:9000]) < 2 * subharmonics(clear[3000:9000])
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_unseen_speakers_are_neither_trivial_nor_impossible(tmp_path: Path, seed: int) -> None:
-    """The full-size student, alone, trained for a few epochs on 6 speakers; the last two are its test."""
-    corpus = synthetic.read(tmp_path / "corpus", seed=seed)
-    settings = FrontEnd(), Augmentation()
-    store = build(corpus, tmp_path / "s.arrow", *settings, seed=0, workers=1, strict=True, progress=lambda *_: None)
-    unseen = np.isin(store.speaker, ["s07", "s08"])
-    original = store.view == "original"
-    train, test = np.flatnonzero(~unseen), np.flatnonzero(unseen & original)
-    student = _uar_of_student(store, train, test)
-    average = _uar_of_average_spectrum(store, np.flatnonzero(~unseen & original), test)
-    print(f"\nseed {seed}: UAR of the student {student:.3f}, of the average spectrum {average:.3f}")  # noqa: T201
-    assert 0.5 <= student <= 0.9
-    assert average <= student - 0.1
-
-
-def _uar_of_student(store: Store, train: np.ndarray, test: np.ndarray, epochs: int = 8) -> float:
-    network = build_student(ChainConfig(), store.pixels.shape[1:], len(store.emotions), seed=0)
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-4)
-    order = np.random.default_rng(0)
-    for _ in range(epochs):
-        for rows in np.array_split(order.permutation(train), len(train) // 16):
-            loss = F.cross_entropy(network(_images(store, rows)).logits, torch.from_numpy(store.emotion[rows]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    with torch.no_grad():
-        predicted = network(_images(store, test)).logits.argmax(dim=1)
-    return score(store.emotion[test], predicted.numpy(), len(store.emotions)).uar
-
-
-def _uar_of_average_spectrum(store: Store, train: np.ndarray, test: np.ndarray) -> float:
-    average = store.pixels.astype(np.float32).mean(axis=2)
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=3000))
-    predicted = classifier.fit(average[train], store.emotion[train]).predict(average[test])
-    return score(store.emotion[test], predicted, len(store.emotions)).uar
-
-
-def _images(store: Store, rows: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(store.pixels[rows].astype(np.float32)).unsqueeze(1)
