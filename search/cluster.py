@@ -25,7 +25,7 @@ def ray_session(address: str | None) -> Iterator[None]:
 
     Args:
         address: of a cluster, or "auto" for the one on this machine; None: RAY_ADDRESS if it is set, as in a Ray job,
-            else a Ray of our own on loopback, with all cores, ended at the end.
+            else a Ray of our own, with all cores and a token that Ray makes, ended at the end.
 
     Raises:
         UserError: no cluster answers at the address.

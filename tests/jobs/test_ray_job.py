@@ -1,4 +1,4 @@
-"""A sweep as a Ray job on a cluster with token authentication, tracked by an MLflow server; all over loopback."""
+"""A sweep as a Ray job on a cluster with token authentication, tracked by an MLflow server."""
 
 import json
 import os
