@@ -34,7 +34,9 @@ PRESET = {
 @pytest.fixture(scope="module")
 def cluster():
     """A head node: its environment, with the token, and the address of its dashboard."""
-    ports = {name: _free_port() for name in ("port", "dashboard-port", "ray-client-server-port")}
+    # Beside another cluster on this machine: every port that has a fixed default.
+    names = ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")
+    ports = {name: _free_port() for name in names}
     folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets lie in it
     env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     flags = [f"--{name}={port}" for name, port in ports.items()]
