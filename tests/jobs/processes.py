@@ -24,7 +24,15 @@ def job(name: str, *words: object, timeout_s: float = 240, **env: str) -> subpro
 def started(name: str, *words: object) -> Iterator[subprocess.Popen]:
     """A job under way; killed, with the processes it started, if it still runs at the end of the block."""
     command = [sys.executable, str(ROOT / "jobs" / name), *map(str, words)]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored where the tests run behind a shell's &
+    )
     try:
         yield process
     finally:
