@@ -54,7 +54,9 @@ def split(table: Table, protocol: Protocol, fold: int, seed: int) -> Split:
     folds = count_folds(table, protocol)
     if fold >= folds:
         speakers = f" for {len(np.unique(table.speaker))} speakers" if protocol == "speaker" else ""
-        raise UserError(f"fold {fold} does not exist: protocol {protocol!r} has folds 0 to {folds - 1}{speakers}")
+        raise UserError(
+            f"fold {fold} does not exist: protocol {protocol!r} has {folds} folds (0 to {folds - 1}){speakers}"
+        )
     if protocol == "paper":
         return _paper(len(table.clip), fold, seed)
     original = table.view == "original"

@@ -182,7 +182,11 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_an_interrupted_synthesis_leaves_no_corpus(tmp_path: Path, how: signal.Signals) -> None:
     code = "import sys, pathlib; from sermodels.corpora import synthetic; synthetic.read(pathlib.Path(sys.argv[1]))"
     root = tmp_path / "corpus"
-    process = subprocess.Popen([sys.executable, "-c", code, str(root)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(root)],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run behind a shell's &
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("*.wav")) and time.monotonic() < deadline:
         time.sleep(0.02)
