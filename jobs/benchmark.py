@@ -1,0 +1,53 @@
+"""Measure what this system claims, beside what it is compared with, on this machine.
+
+    python jobs/benchmark.py features
+    python jobs/benchmark.py reuse --json docs/benchmarks/reuse.json
+
+reuse: stages shared between trials; features: the frozen teacher's table; build and store: the spectrogram store;
+overhead and scale: what trials cost beyond their training; sweep: the whole against a plain Ray Tune script. Both
+sides of a comparison run in turn, so leave the machine to them. A requirement that is missed is a result, too:
+exit code 0.
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
+
+from _cli import run
+from tyro.conf import Positional, arg
+
+from sermodels.files import replacing
+
+Name = Literal["reuse", "features", "build", "store", "overhead", "scale", "sweep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """The command line."""
+
+    name: Annotated[Positional[Name], arg(metavar="NAME")]  # which benchmark
+    json: Path | None = None  # file to write all figures to, with machine, commit and date
+    home: Path | None = None  # folder for what is generated, up to 2 GB, removed at the end; else the system's
+
+
+def main(args: Args) -> None:
+    """Measure, print, and write if asked to."""
+    from benchmarks.result import record
+
+    measure = import_module(f"benchmarks.{args.name}").measure  # this one alone: most need neither Ray nor MLflow
+    if args.home:
+        args.home.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="benchmark-", dir=args.home) as scratch:
+        result = measure(Path(scratch))
+    print(result.text())
+    if args.json:
+        with replacing(args.json) as unfinished:
+            unfinished.write_text(record(result, shlex.join(["python", "jobs/benchmark.py", *sys.argv[1:]])), "utf-8")
+
+
+if __name__ == "__main__":
+    run(main, Args)

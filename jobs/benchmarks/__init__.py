@@ -1,0 +1,1 @@
+"""What jobs/benchmark.py measures: one module a benchmark, each with a function `measure`."""
