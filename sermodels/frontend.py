@@ -16,6 +16,7 @@ from sermodels.config import Augmentation, FrontEnd
 from sermodels.randomness import generator
 
 VIEWS = ("original", "noise", "shift", "speed")
+FRAMES_AT_ONCE = 128  # their spectra stay in the processor's cache; whole clips take twice as long
 
 
 class LogMel(nn.Module):
@@ -28,33 +29,44 @@ class LogMel(nn.Module):
     def __init__(self, settings: FrontEnd) -> None:
         super().__init__()
         self.settings = settings
-        self.register_buffer("window", torch.hamming_window(settings.win_length, dtype=torch.float64))
+        window = torch.hamming_window(settings.win_length, dtype=torch.float64)
+        before = (settings.n_fft - settings.win_length) // 2
+        self.register_buffer("window", F.pad(window, (before, settings.n_fft - settings.win_length - before)))
         self.register_buffer("filters_MF", _mel_filters(settings))
 
     def power(self, waveform: Tensor) -> Tensor:
-        """Mel power of the first `clip_s` seconds, zeros added to shorter ones: (..., samples) → (..., M, T)."""
-        missing = self.settings.clip_samples - waveform.shape[-1]
-        spectrum_FT = torchaudio.functional.spectrogram(
-            # In float32 rounding alone moves the quiet bins beside a loud one by 1e-3.
-            F.pad(waveform, (0, missing)).double(),  # a negative pad cuts
-            pad=0,
-            window=self.window,
-            n_fft=self.settings.n_fft,
-            hop_length=self.settings.hop_length,
-            win_length=self.settings.win_length,
-            power=None,
-            normalized=False,
-            pad_mode="constant",  # a reflected edge would put sound into the padding of a short clip
-        )
-        return self.filters_MF @ (spectrum_FT.real.square() + spectrum_FT.imag.square()).float()
+        """Mel power of the first `clip_s` seconds: (..., samples) → (..., M, frames).
+
+        Frames are centred; those that lie wholly behind the end of a short clip are left out: they are 0.
+        """
+        size, hop = self.settings.n_fft, self.settings.hop_length
+        waveform = waveform[..., : self.settings.clip_samples]
+        frames = min(self._frames(), -(-(waveform.shape[-1] + size // 2) // hop))
+        behind = (frames - 1) * hop + size - size // 2 - waveform.shape[-1]
+        # Zeros at both ends: a reflected edge would put sound into the padding of a short clip.
+        # In float32 rounding alone moves the quiet bins beside a loud one by 1e-3.
+        framed = F.pad(waveform, (size // 2, behind)).double().unfold(-1, size, hop)
+        parts = [self._spectrum_power(part) for part in framed.split(FRAMES_AT_ONCE, dim=-2)]
+        return self.filters_MF @ torch.cat(parts, dim=-2).mT
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Image in 0…1 of float32 values that float16 holds exactly: (..., samples) → (..., M, W)."""
-        power_MT = self.power(waveform)
-        peak = power_MT.amax(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(power_MT.dtype).tiny)
-        level_db = (10 * torch.log10(power_MT / peak)).clamp(min=self.settings.floor_db)
-        image_MT = 1 - level_db / self.settings.floor_db
+        power = self.power(waveform)
+        peak = power.amax(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(power.dtype).tiny)
+        level_db = (10 * torch.log10(power / peak)).clamp(min=self.settings.floor_db)
+        sounding = 1 - level_db / self.settings.floor_db
+        image_MT = F.pad(sounding, (0, self._frames() - sounding.shape[-1]))
         return _columns(image_MT, self.settings.width).half().float()
+
+    def _frames(self) -> int:
+        """T, of a clip of full length."""
+        size, hop = self.settings.n_fft, self.settings.hop_length
+        return 1 + (self.settings.clip_samples + 2 * (size // 2) - size) // hop
+
+    def _spectrum_power(self, framed: Tensor) -> Tensor:
+        """(..., frames, n_fft) float64 → (..., frames, F) float32."""
+        spectrum = torch.fft.rfft(framed * self.window)
+        return (spectrum.real.square() + spectrum.imag.square()).float()
 
 
 @torch.no_grad()

@@ -97,6 +97,13 @@ def test_long_recordings_are_cut_at_the_clip_length():
     assert torch.equal(log_mel(waveform, PAPER), log_mel(waveform[: 4 * RATE], PAPER))
 
 
+@pytest.mark.parametrize("seconds", [0.01, 1, 3.99])
+def test_a_short_recording_equals_itself_with_zeros_behind(seconds):
+    waveform = speechlike(seconds)
+    padded = torch.nn.functional.pad(waveform, (0, 4 * RATE - len(waveform)))
+    assert torch.equal(log_mel(waveform, PAPER), log_mel(padded, PAPER))
+
+
 @pytest.mark.parametrize("samples", [1, RATE, 5 * RATE])
 def test_silence_gives_zeros(samples):
     assert torch.equal(log_mel(torch.zeros(samples), PAPER), torch.zeros(128, 128))
