@@ -61,7 +61,8 @@ def main(args: Args) -> None:
             result = chain.run(report, tick)
     except NonFiniteLossError as error:
         raise UserError(f"{error}: training diverged; lower the lr of this stage or of one before it") from None
-    print(f"trained {result.trained_seconds:.1f} s, reused {result.reused_seconds:.1f} s", file=sys.stderr)
+    trained, reused = sum(result.trained_seconds.values()), sum(result.reused_seconds.values())
+    print(f"trained {trained:.1f} s, reused {reused:.1f} s", file=sys.stderr)
     figures, student = run_figures(result, store, config), chain.student(0)
     if args.out:
         parts = {"emotions": store.emotions, "frontend": store.frontend, "network": student, "metrics": figures}

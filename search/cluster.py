@@ -14,6 +14,9 @@ SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # Its own tables, which `verbose=0` does not silence in the newer form of output.
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Its own files are scratch, never read again: neither its state, whose size grows with every trial, nor its tables.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Ctrl-C reaches us as an exception, so that runs are closed on the way out.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from search.tracking import label
-from search.trial import FAILED, FINISHED
+from search.trial import FAILED, FINISHED, WAITING
 from sermodels.stages import stage_of
 
 LINE_EVERY_S = 30.0
@@ -21,10 +21,11 @@ LINE_EVERY_S = 30.0
 class Progress(Callback):
     """Counts trials, keeps the best score and shows both; on standard error."""
 
-    def __init__(self, wanted: int, title: str = "sweep"):
-        """Start counting; `wanted` trials are to be trained, or fewer if the space is used up."""
-        self.wanted, self.title = wanted, title
+    def __init__(self, wanted: int, title: str = "sweep", *, confirm: int = 0):
+        """Start counting; `wanted` trials are to be trained, or fewer if the space is used up, and then `confirm`."""
+        self.wanted, self.title, self.confirm = wanted, title, confirm
         self.ended: Counter[str] = Counter()  # outcome → trials
+        self.confirmed = 0  # of the confirmations, those that ended
         self.best: tuple[float, str] | None = None  # score, configuration
         self._running: dict[str, dict[str, Any]] = {}  # Tune's trial id → last result
         self._labels: dict[str, str] = {}
@@ -33,28 +34,31 @@ class Progress(Callback):
 
     def on_trial_start(self, *, trial: Trial, **_: Any) -> None:
         """A trial begins, or begins again after its process died."""
-        self._labels[trial.trial_id] = label(trial.config.get("params", trial.config))
+        self._labels[trial.trial_id] = label(trial.config["params"])
         self._running[trial.trial_id] = {}
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
         """A trial reports: epochs, or its end."""
         self._running[trial.trial_id] = result
-        if result.get("outcome") == FINISHED and (self.best is None or result["score"] > self.best[0]):
+        better = result.get("outcome") == FINISHED and (self.best is None or result["score"] > self.best[0])
+        if better and trial.config["kind"] == "trial":
             self.best = (result["score"], self._labels[trial.trial_id])
         self._show()
 
     def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:
         """A trial ended by itself, or was stopped by the scheduler."""
         last = self._running.pop(trial.trial_id, {})
-        self.ended[last.get("outcome", "pruned")] += 1
-        if last.get("outcome") == FAILED:
+        outcome = last.get("outcome", "pruned")
+        if outcome != WAITING:  # it will be back
+            self._count(trial, outcome)
+        if outcome == FAILED:
             Console(stderr=True).print(f"trial {self._labels[trial.trial_id]} failed: {last['reason']}", markup=False)
         self._show(now=True)
 
     def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
         """A trial's process died more often than it is retried."""
         self._running.pop(trial.trial_id, None)
-        self.ended[FAILED] += 1
+        self._count(trial, FAILED)
         self._show(now=True)
 
     def on_step_end(self, **_: Any) -> None:
@@ -68,11 +72,19 @@ class Progress(Callback):
             self._live.stop()
             self._live = None
 
+    def _count(self, trial: Trial, outcome: str) -> None:
+        if trial.config["kind"] == "trial":
+            self.ended[outcome] += 1
+        else:
+            self.confirmed += 1
+
     def line(self) -> str:
         """Trials done, running, pruned, failed; best so far; time left."""
         done = sum(self.ended.values())
         others = "".join(f", {self.ended[name]} {name}" for name in ("pruned", FAILED) if self.ended[name])
         parts = [f"{self.title}: {done}/{self.wanted} trials done{others}, {len(self._running)} running"]
+        if self.confirm and done >= self.wanted:
+            parts.append(f"{self.confirmed}/{self.confirm} confirmed on fresh seeds")
         if self.best:
             parts.append(f"best val UAR {self.best[0]:.3f} ({self.best[1]})")
         elapsed = time.monotonic() - self._began

@@ -1,93 +1,95 @@
 """Which configuration comes next: Optuna's proposals, without repetition, and without training a stage twice.
 
-The ledger (study.py) holds the truth; what is kept here in memory concerns the trials of this process alone.
+The ledger (study.py) holds the truth; what is kept here in memory concerns the trials of this process alone, and whose
+turn it is among them (turns.py).
 """
 
 import math
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from search.preset import Preset
 from search.space import Space
-from search.study import Ledger, params_of
+from search.study import Ledger, best, params_of
+from search.trial import FAILED, FINISHED, WAITING
+from search.turns import Proposal, Turns
+from sermodels.cache import StageCache
 from sermodels.stages import STAGES, stage_of
 
 MAX_ASKS = 50  # proposals in a row that are known already before the grid is asked instead
 MOST_WAITING_OF_TPE = 4  # proposals that wait for a stage which another trial is training
-NOTED = ("val_uar_std", "key")  # of a trial's last result
-
-
-@dataclass(kw_only=True)
-class _Proposal:
-    """A trial of the study that is to be trained, or is being trained."""
-
-    number: int  # in the study
-    params: dict[str, Any]
-    reached: int = 0  # place in STAGES of the stage it is in: those before it are in the cache
 
 
 class StudySearcher(Searcher):
     """Proposes configurations to Tune and writes down what came of them.
 
     A proposal that is known already is told its outcome at once; one that equals a running trial is told that trial's
-    outcome when it is there. Neither is trained again. One that needs a teacher or a match which a running trial is
-    just training waits until that stage is in the cache, and others go first. The search ends when the preset's number
-    of configurations has been given out, or a finite space is used up.
+    outcome when it is there. Neither is trained again. One that needs a teacher or a match which is just being trained
+    waits until that stage is in the cache, and others go first. When the preset's number of configurations has been
+    given out, or a finite space is used up, and all have ended, the best are proposed again as confirmations; then the
+    search ends.
     """
 
-    def __init__(self, *, path: Path, name: str, space: Space, preset: Preset):
-        """Search `space` in the way of `preset`, in the study `name` of the journal at `path`; it must exist."""
+    def __init__(self, *, path: Path, name: str, space: Space, preset: Preset, stages: Path):
+        """Search a space.
+
+        Args:
+            path: of the journal.
+            name: of the study in it; it must exist.
+            space: to propose from.
+            preset: says how.
+            stages: folder of the stage cache.
+        """
         super().__init__(metric="score", mode="max")
         self._path, self._name, self._space, self._preset = path, name, space, preset
-        self._live: Ledger | None = None
-        self._running: dict[str, _Proposal] = {}  # by Tune's trial id
-        self._ended: list[_Proposal] = []
-        self._waiting: list[_Proposal] = []  # for a stage that a running trial is training
+        self._turns = Turns(StageCache(stages))
+        self._known: dict[str, int] = {}  # key of the params → number of each trial that ended, runs or waits
         self._copies: dict[int, list[int]] = {}  # number of a trial not ended → numbers that wait for its outcome
+        self._confirming = False
         self._held_back = False  # until a trial gets on: Tune asks many times a second, and each asking is written down
+        self._live: Ledger | None = None
+        self._untried: Iterator[dict[str, Any]] | None = None  # points of the grid not looked at yet
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The params of a new trial; None: ask again when another has got on; FINISHED: there are no more."""
-        for place, proposal in enumerate(self._waiting):
-            if not self._in_training(proposal):
-                return self._give(trial_id, self._waiting.pop(place))
-        if self._held_back:
-            return None
-        if (proposal := self._new()) is not None:
+        """The configuration of a new trial; None: ask again when another has got on; FINISHED: there are no more."""
+        if (proposal := self._turns.next()) is None and not self._held_back:
+            proposal = self._new()
+        if proposal is not None:
             return self._give(trial_id, proposal)
-        repeating = self._running and self._space.size() is None and not self._all_given()
-        self._held_back = bool(self._waiting or repeating)
-        return None if self._held_back else Searcher.FINISHED
+        if self._turns.running or self._turns.waiting:
+            self._held_back = True
+            return None
+        return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Note which stage a trial has reached, and the score of an epoch of the student stage."""
-        if (trial := self._running.get(trial_id)) is None:
+        if (trial := self._turns.running.get(trial_id)) is None:
             return
         if (reached := _place_of(result)) > trial.reached:
             trial.reached, self._held_back = reached, False
-        self._ledger.note(trial.number, result)
+        if trial.number is not None:
+            self._ledger.note(trial.number, result)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Tell the study what came of a trial, and of its copies; Tune gives the last result to this method alone."""
-        if (trial := self._running.pop(trial_id, None)) is None:
-            return
-        self._ended.append(trial)
-        self._held_back = False
         result = result or {}
-        self._ledger.note(trial.number, result)
-        self._ledger.annotate(trial.number, {name: result[name] for name in NOTED if name in result})
-        state, score = _verdict(result, error)
-        self._ledger.study.tell(trial.number, score, state)
-        for copy in self._copies.pop(trial.number, []):
-            self._ledger.tell_copy(copy, trial.number)
+        self._held_back = False
+        if result.get("outcome") == WAITING and not error:
+            self._turns.give_up(trial_id, result["awaits_stage"], result["awaits_key"])
+        elif (trial := self._turns.end(trial_id)) is None:
+            return
+        elif trial.kind == "confirmation":
+            if result.get("outcome") == FINISHED:
+                self._ledger.confirm(trial.params, float(result["score"]))
+        else:
+            self._tell(trial.number, result, error)
 
     def requeue_interrupted(self) -> int:
         """Have the trials that a dead driver left running proposed again; returns how many.
@@ -110,80 +112,77 @@ class StudySearcher(Searcher):
         """Nothing to restore: the journal holds the truth."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_live": None}
+        return {**self.__dict__, "_live": None, "_untried": None}
 
     @property
     def _ledger(self) -> Ledger:
         """The study, opened at first use and again after pickling."""
         if self._live is None:
             self._live = Ledger(self._path, self._name)
+            trials = self._live.study.get_trials(deepcopy=False)
             # A seed of its own for each opening: a search that goes on must not repeat its first proposals.
-            seed = self._preset.search_seed + len(self._live.study.get_trials(deepcopy=False))
-            self._live.study.sampler = _sampler(self._preset, seed)
+            self._live.study.sampler = _sampler(self._preset, self._preset.search_seed + len(trials))
+            for trial in trials:
+                if trial.state.is_finished() and not {"copy_of", "interrupted"} & trial.user_attrs.keys():
+                    self._known[Space.key(params_of(trial))] = trial.number
         return self._live
 
-    def _new(self) -> _Proposal | None:
+    def _new(self) -> Proposal | None:
         """Ask for proposals until one can be trained now; those that cannot yet are put into the waiting list."""
         for asked in range(MAX_ASKS + 1):
-            if self._all_given() or len(self._waiting) >= self._most_waiting():
+            if self._all_given():
+                return self._confirmation()
+            if len(self._turns.waiting) >= self._most_waiting():
                 return None
             from_grid = self._preset.sampler == "grid" or asked == MAX_ASKS
             if from_grid and not self._enqueue_untried():
                 return None
             if (proposal := self._ask()) is None:
                 continue
-            if not self._in_training(proposal):
+            if self._turns.may_start(proposal):
                 return proposal
-            self._waiting.append(proposal)
+            self._turns.waiting.append(proposal)
         return None
 
     def _all_given(self) -> bool:
-        return len(self._known()) >= min(self._preset.trials, self._space.size() or math.inf)
+        ledger = self._ledger  # whose opening fills what is known
+        assert ledger
+        return len(self._known) >= min(self._preset.trials, self._space.size() or math.inf)
 
     def _most_waiting(self) -> int:
         """TPE learns from every outcome, so few are asked for ahead; the others know beforehand what they ask for."""
         return MOST_WAITING_OF_TPE if self._preset.sampler == "tpe" else self._preset.trials
 
-    def _in_training(self, proposal: _Proposal) -> bool:
-        """Whether a running trial is just training a teacher, or a match, that this proposal needs too."""
-        return any(trial.reached < self._shared(proposal, trial) < len(STAGES) for trial in self._running.values())
-
-    def _shared(self, one: _Proposal, other: _Proposal) -> int:
-        return self._space.stages_shared(one.params, other.params)
-
-    def _give(self, trial_id: str, proposal: _Proposal) -> dict[str, Any]:
+    def _give(self, trial_id: str, proposal: Proposal) -> dict[str, Any]:
         """Hand a proposal to Tune."""
-        self._ledger.annotate(proposal.number, {"trial_id": trial_id})
-        earlier = (*self._running.values(), *self._ended)
-        shared = [min(other.reached, self._shared(proposal, other)) for other in earlier]
-        proposal.reached = max(shared, default=0)
-        self._running[trial_id] = proposal
-        return proposal.params
+        if proposal.number is not None:
+            self._ledger.annotate(proposal.number, {"trial_id": trial_id})
+        self._turns.start(trial_id, proposal)
+        return proposal.config
 
-    def _known(self) -> dict[str, FrozenTrial]:
-        """Key → trial of each configuration that runs or waits here, or has ended; not what a dead driver left."""
-        ours = {proposal.number for proposal in (*self._running.values(), *self._waiting)}
-        given = {}
-        for trial in self._ledger.study.get_trials(deepcopy=False):
-            counts = trial.state.is_finished() or trial.number in ours
-            if counts and not {"copy_of", "interrupted"} & trial.user_attrs.keys():
-                given[Space.key(params_of(trial))] = trial
-        return given
-
-    def _ask(self) -> _Proposal | None:
+    def _ask(self) -> Proposal | None:
         """Ask Optuna; None if the answer is known, whose outcome is then told, now or when it is there."""
-        known = self._known()
         trial = self._ledger.study.ask()
         params = self._space.suggest(trial)
         trial.set_user_attr("params", params)
-        if (twin := known.get(Space.key(params))) is None:
-            return _Proposal(number=trial.number, params=params)
-        trial.set_user_attr("copy_of", twin.number)
-        if twin.state.is_finished():
-            self._ledger.tell_copy(trial.number, twin.number)
+        twin = self._known.setdefault(Space.key(params), trial.number)
+        if twin == trial.number:
+            return Proposal(number=trial.number, params=params)
+        trial.set_user_attr("copy_of", twin)
+        if any(proposal.number == twin for proposal in (*self._turns.running.values(), *self._turns.waiting)):
+            self._copies.setdefault(twin, []).append(trial.number)
         else:
-            self._copies.setdefault(twin.number, []).append(trial.number)
+            self._ledger.tell_copy(trial.number, twin)
         return None
+
+    def _tell(self, number: int, result: Mapping[str, Any], error: bool) -> None:
+        self._ledger.note(number, result)
+        if "val_uar_std" in result:
+            self._ledger.annotate(number, {"val_uar_std": result["val_uar_std"]})
+        state, score = _verdict(result, error)
+        self._ledger.study.tell(number, score, state)
+        for copy in self._copies.pop(number, []):
+            self._ledger.tell_copy(copy, number)
 
     def _enqueue_untried(self) -> bool:
         """Have Optuna ask for the first point of the grid that is not known; False if there is none."""
@@ -191,11 +190,21 @@ class StudySearcher(Searcher):
             return False
         if self._ledger.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             return True
-        known = self._known()
-        untried = (p for p in self._space.points() if Space.key(self._space.params(p)) not in known)
-        if (point := next(untried, None)) is not None:
-            self._ledger.study.enqueue_trial(point)
-        return point is not None
+        self._untried = self._untried or self._space.points()
+        for point in self._untried:
+            if Space.key(self._space.params(point)) not in self._known:
+                self._ledger.study.enqueue_trial(point)
+                return True
+        return False
+
+    def _confirmation(self) -> Proposal | None:
+        """The first of the best to be trained again, once all trials have ended; the others then wait."""
+        if self._confirming or self._turns.running or self._turns.waiting:
+            return None
+        self._confirming = True
+        for trial in best(self._ledger.study, self._preset.confirm):
+            self._turns.waiting.append(Proposal(number=None, params=params_of(trial), kind="confirmation"))
+        return self._turns.next()
 
 
 def _place_of(result: Mapping[str, Any]) -> int:
@@ -207,7 +216,7 @@ def _place_of(result: Mapping[str, Any]) -> int:
 def _verdict(result: Mapping[str, Any], error: bool) -> tuple[TrialState, float | None]:
     """What a trial's last result says became of it: its state, and its score if it finished."""
     score = float(result.get("score", math.nan))
-    if error or result.get("outcome") == "failed":
+    if error or result.get("outcome") == FAILED:
         return TrialState.FAIL, None
     if not result.get("finished"):
         return TrialState.PRUNED, None  # Optuna takes the last score noted

@@ -3,7 +3,8 @@
 Every proposal is a trial of the study, in one of Optuna's states: RUNNING, COMPLETE (finished, its value the score),
 PRUNED (stopped by the scheduler, its value the last score reported) or FAIL. Its user attributes: `params` (dotted keys
 of ChainConfig → values), `trial_id` (Tune's), `copy_of` (number of the trial that was trained in its place, having the
-same params), `interrupted` (its driver died), and of its last result `key` and `val_uar_std`.
+same params), `interrupted` (its driver died), and `val_uar_std` of its last result. An attribute of the study itself,
+`confirmed`, has the scores of the best on fresh seeds.
 """
 
 from collections.abc import Mapping
@@ -58,6 +59,11 @@ def params_of(trial: FrozenTrial) -> dict[str, Any]:
     return trial.user_attrs["params"]
 
 
+def confirmed(study: optuna.Study) -> dict[str, float]:
+    """Key of the params → mean validation UAR on fresh seeds, of each configuration that was confirmed."""
+    return study.user_attrs.get("confirmed", {})
+
+
 class Ledger:
     """A study with what Optuna offers on its storage alone: writing to a trial known by its number."""
 
@@ -85,6 +91,10 @@ class Ledger:
         if (step := original.last_step) is not None:
             self.note(copy, {"student_epoch": step, "score": original.intermediate_values[step]})
         self.study.tell(copy, original.value if original.state == TrialState.COMPLETE else None, original.state)
+
+    def confirm(self, params: Mapping[str, Any], score: float) -> None:
+        """Write down what a configuration reached on fresh seeds."""
+        self.study.set_user_attr("confirmed", {**confirmed(self.study), Space.key(params): score})
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._id(number))

@@ -5,15 +5,14 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
 import torch
-from optuna.trial import FrozenTrial
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
@@ -24,13 +23,13 @@ from search.plan import Plan
 from search.progress import Progress
 from search.searcher import StudySearcher
 from search.space import Space, configure
-from search.study import best, create_study, open_study, params_of
+from search.study import best, confirmed, create_study, open_study, params_of
 from search.tracking import Tracker, TrialLogger, label
-from search.trial import FINISHED, TrialSpec, confirm_trial, run_trial
+from search.trial import FINISHED, TrialSpec, run_trial
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.provenance import provenance
-from sermodels.settings import dump_yaml, merged
+from sermodels.settings import dump_yaml
 
 RETRIES = 3  # of a trial whose process or node died
 Params = Mapping[str, Any]  # dotted keys of ChainConfig → values
@@ -70,9 +69,8 @@ def run_sweep(plan: Plan, name: str, home: Home, tracker: Tracker, address: str 
     outcome = "interrupted"
     try:
         with ray_session(address):
-            finalists = sweep.search()
-            confirmed = sweep.confirm(finalists) if plan.preset.confirm else {}
-        winner, metrics = sweep.crown(finalists, confirmed)
+            sweep.search()
+        winner, metrics = sweep.crown()
         outcome = FINISHED
     except UserError:
         outcome = "failed"
@@ -92,58 +90,73 @@ class _Sweep:
     tracker: Tracker
     run_id: str  # of the parent run
 
-    def search(self) -> list[FrozenTrial]:
-        """Run the trials of the preset; returns the best of the finished ones, as many as are to be confirmed."""
-        preset, size, journal = self.plan.preset, self.plan.space.size(), self.home.study(self.name)
+    def search(self) -> None:
+        """Run the trials of the preset, and then the best of them again on fresh seeds."""
+        preset, size = self.plan.preset, self.plan.space.size()
         wanted = min(preset.trials, size or preset.trials)
         if wanted < preset.trials:
             _say(f"the space holds {wanted} configurations, fewer than {preset.trials} trials: all will be tried")
-        config = tune.TuneConfig(
-            search_alg=StudySearcher(path=journal, name=self.name, space=self.plan.space, preset=preset),
-            scheduler=_scheduler(self.plan),
-            metric="score",
-            mode="max",
-            num_samples=preset.trials,
+        spec = _spec(self.plan, self.name, self.home)
+        callbacks = [
+            TrialLogger(self.tracker, self.run_id, spec),
+            Progress(wanted, self.name, confirm=min(preset.confirm, wanted)),
+        ]
+        resources = {"cpu": preset.cpus, "gpu": preset.gpus}
+        trainable = tune.with_resources(tune.with_parameters(run_trial, spec=spec), resources)
+        run = tune.RunConfig(
+            name=self.name,
+            storage_path=str(self.home.tune),
+            callbacks=list(callbacks),  # Tune puts its own into the list
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            verbose=0,
         )
-        self._fit(run_trial, _spec(self.plan, self.home), config, Progress(wanted, self.name), kind="trial")
-        finalists = best(open_study(journal, self.name), max(1, preset.confirm))
+        try:
+            tune.Tuner(trainable, tune_config=self._tune_config(), run_config=run).fit()
+        finally:
+            for callback in callbacks:
+                callback.close()
+
+    def crown(self) -> tuple[Params, Mapping[str, Any]]:
+        """Choose the winner, bundle and log it; returns its params and the bundle's metrics. Reads the test side.
+
+        Raises:
+            UserError: no trial finished.
+        """
+        study = open_study(self.home.study(self.name), self.name)
+        again = confirmed(study)
+        finalists = best(study, max(1, self.plan.preset.confirm))
         if not finalists:
             raise UserError(f"sweep {self.name}: no trial finished; their runs at {self.tracker.uri} say why")
-        return finalists
-
-    def confirm(self, finalists: Sequence[FrozenTrial]) -> dict[str, float]:
-        """Train the best again on seeds that took no part in choosing them: key of the params → mean validation UAR."""
-        spec, params = _spec(self.plan, self.home), [params_of(trial) for trial in finalists]
-        seeds = configure(spec.chain, params[0]).seeds
-        fresh = [max(seeds) + 1 + place for place in range(len(seeds))]
-        grid = self._fit(
-            confirm_trial,
-            replace(spec, chain=merged(spec.chain, {"seeds": fresh})),
-            tune.TuneConfig(metric="score", mode="max"),
-            Progress(len(params), f"{self.name}, confirming on fresh seeds"),
-            kind="confirmation",
-            space={"params": tune.grid_search(params)},
-        )
-        finished = [result for result in grid if (result.metrics or {}).get("outcome") == FINISHED]
-        return {Space.key(result.config["params"]): result.metrics["score"] for result in finished}
-
-    def crown(
-        self, finalists: Sequence[FrozenTrial], confirmed: Mapping[str, float]
-    ) -> tuple[Params, Mapping[str, Any]]:
-        """Choose the winner, bundle and log it; returns its params and the bundle's metrics. Reads the test side."""
-        chosen = max(finalists, key=lambda trial: confirmed.get(Space.key(params_of(trial)), -1.0))
+        chosen = max(finalists, key=lambda trial: again.get(Space.key(params_of(trial)), -1.0))
         winner = params_of(chosen)
         figures = {"val_uar": chosen.value}
-        if (again := confirmed.get(Space.key(winner))) is not None:
-            figures["confirmed_val_uar"] = again
-        selection = {"sweep": self.name, "params": winner, **figures}
-        metrics = self._bundle(winner, selection)
+        if (score := again.get(Space.key(winner))) is not None:
+            figures["confirmed_val_uar"] = score
+        metrics = self._bundle(winner, {"sweep": self.name, "params": winner, **figures})
         child = self.tracker.trial_run(self.run_id, self.name, winner, kind="trial")
         self.tracker.tag(child, {"ser.winner": "true"})
         self.tracker.tag(self.run_id, {"ser.winner": label(winner), "ser.winner_run": child})
         test = {"test_uar": metrics["test"]["uar"], "test_wa": metrics["test"]["wa"]}
         self.tracker.log_figures(self.run_id, figures | test)
         return winner, metrics
+
+    def _tune_config(self) -> tune.TuneConfig:
+        plan = self.plan
+        searcher = StudySearcher(
+            path=self.home.study(self.name),
+            name=self.name,
+            space=plan.space,
+            preset=plan.preset,
+            stages=self.home.stages,
+        )
+        return tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=_scheduler(plan),
+            metric="score",
+            mode="max",
+            num_samples=-1,  # the searcher says when it is enough: a trial that waited is one more for Tune
+            reuse_actors=True,  # starting a process with PyTorch takes longer than a short trial
+        )
 
     def _bundle(self, winner: Params, selection: Mapping[str, Any]) -> Mapping[str, Any]:
         torch.set_num_threads(self.plan.threads())
@@ -154,40 +167,17 @@ class _Sweep:
             log_bundle(self.tracker, self.run_id, folder)
         return metrics
 
-    def _fit(
-        self,
-        function: Callable[..., None],
-        spec: TrialSpec,
-        config: tune.TuneConfig,
-        progress: Progress,
-        *,
-        kind: str,
-        space: Mapping[str, Any] | None = None,
-    ) -> tune.ResultGrid:
-        """Run trials on Tune, logged as runs of a kind."""
-        callbacks = [TrialLogger(self.tracker, self.run_id, self.name, spec.chain, kind=kind), progress]
-        resources = {"cpu": self.plan.preset.cpus, "gpu": self.plan.preset.gpus}
-        run = tune.RunConfig(
-            name=f"{self.name}-{kind}",
-            storage_path=str(self.home.tune),
-            callbacks=list(callbacks),  # Tune puts its own into the list
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
-            verbose=0,
-        )
-        trainable = tune.with_resources(tune.with_parameters(function, spec=spec), resources)
-        try:
-            return tune.Tuner(trainable, param_space=dict(space or {}), tune_config=config, run_config=run).fit()
-        finally:
-            for callback in callbacks:
-                callback.close()
 
-
-def _spec(plan: Plan, home: Home) -> TrialSpec:
+def _spec(plan: Plan, name: str, home: Home) -> TrialSpec:
+    used = [config.seeds for config in plan.configurations()]
+    fresh = max(map(max, used)) + 1
     return TrialSpec(
+        sweep=name,
         store=str(plan.store.path.absolute()),
         fingerprint=plan.store.fingerprint,
         stages=str(home.stages),
         chain=plan.preset.chain,
+        fresh_seeds=tuple(range(fresh, fresh + max(map(len, used)))),
         threads=plan.threads(),
         device=plan.device(),
         hang_s=plan.preset.hang_s,

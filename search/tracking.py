@@ -18,12 +18,12 @@ from mlflow.exceptions import MlflowException
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
-from search.space import Space, configure
-from search.trial import FAILED, FINISHED
+from search.space import Space
+from search.trial import FAILED, FINISHED, WAITING, TrialSpec, configuration
 from sermodels.errors import UserError
 from sermodels.provenance import commit
 from sermodels.settings import dump_yaml
-from sermodels.stages import stage_of
+from sermodels.stages import STAGES, stage_of
 
 EXPERIMENT = "ser-search"
 SWEEP, KIND, KEY, OUTCOME = "ser.sweep", "ser.kind", "ser.trial_key", "ser.outcome"
@@ -136,9 +136,10 @@ class Tracker:
 class TrialLogger(LoggerCallback):
     """Writes what trials report into their runs, from the driver's process."""
 
-    def __init__(self, tracker: Tracker, parent: str, sweep: str, chain: Mapping[str, Any], *, kind: str):
-        self._tracker, self._parent, self._sweep, self._chain, self._kind = tracker, parent, sweep, chain, kind
+    def __init__(self, tracker: Tracker, parent: str, spec: TrialSpec):
+        self._tracker, self._parent, self._spec = tracker, parent, spec
         self._runs: dict[str, str] = {}  # Tune's trial id → run id
+        self._open: set[str] = set()  # run ids; that of a trial which is to be started again is among them
         self._outcomes: dict[str, str] = {}
         self._logged: set[tuple[str, str, int]] = set()  # run id, stage, epoch
 
@@ -146,10 +147,12 @@ class TrialLogger(LoggerCallback):
         """Find or make the run; log the whole configuration as an artifact."""
         if trial.trial_id in self._runs:
             return
-        params = trial.config.get("params", trial.config)
-        run_id = self._tracker.trial_run(self._parent, self._sweep, params, kind=self._kind)
-        self._tracker.client.log_text(run_id, dump_yaml(configure(self._chain, params)), "config.yaml")
+        kind, params = trial.config["kind"], trial.config["params"]
+        run_id = self._tracker.trial_run(self._parent, self._spec.sweep, params, kind=kind)
+        whole = configuration(trial.config, self._spec.chain, self._spec.fresh_seeds)
+        self._tracker.client.log_text(run_id, dump_yaml(whole), "config.yaml")
         self._runs[trial.trial_id] = run_id
+        self._open.add(run_id)
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
         """Write the epochs of a result; of the last one, the final figures or the reason of the failure."""
@@ -158,6 +161,7 @@ class TrialLogger(LoggerCallback):
         outcome = result.get("outcome")
         if outcome == FINISHED:
             self._tracker.log_figures(run_id, final_figures(result))
+            self._tracker.tag(run_id, {"ser.reused": reused_stages(result)})
         if outcome == FAILED:
             self._tracker.tag(run_id, {"ser.reason": result["reason"][:5000]})
         if outcome:
@@ -165,9 +169,12 @@ class TrialLogger(LoggerCallback):
 
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """Close the run. A trial that ended without saying how was stopped by the scheduler."""
-        if trial.trial_id in self._runs:
-            outcome = FAILED if failed else self._outcomes.get(trial.trial_id, "pruned")
-            self._tracker.end(self._runs.pop(trial.trial_id), outcome)
+        if (run_id := self._runs.pop(trial.trial_id, None)) is None:
+            return
+        outcome = FAILED if failed else self._outcomes.get(trial.trial_id, "pruned")
+        if outcome != WAITING:
+            self._tracker.end(run_id, outcome)
+            self._open.discard(run_id)
 
     def _is_new(self, run_id: str, row: Mapping[str, float]) -> bool:
         """Whether an epoch is seen for the first time: a trial whose process died tells its past again."""
@@ -178,9 +185,9 @@ class TrialLogger(LoggerCallback):
 
     def close(self) -> None:
         """Close what is still open after the sweep ended: runs that were interrupted."""
-        for run_id in self._runs.values():
+        for run_id in self._open:
             self._tracker.end(run_id, "interrupted")
-        self._runs.clear()
+        self._open.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks into files that are never read again; live connections cannot go there.
@@ -189,8 +196,19 @@ class TrialLogger(LoggerCallback):
 
 def final_figures(result: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a finished trial's last result that belong into its run."""
-    names = ("val_", "best_val_", "teacher/", "student/", "trained_seconds", "reused_seconds", "duration_s")
+    names = ("val_", "best_val_", *(f"{stage}/" for stage in STAGES), "trained_seconds", "reused_seconds", "duration_s")
     return {k: v for k, v in result.items() if k.startswith(names) and isinstance(v, int | float)}
+
+
+def reused_stages(result: Mapping[str, Any]) -> str:
+    """Which stages others had trained, and the share of their seconds: `teacher, match 50 %`; or `none`."""
+    words = []
+    for stage in STAGES:
+        reused = result[f"{stage}/reused_seconds"]
+        if reused:
+            share = reused / (reused + result[f"{stage}/trained_seconds"])
+            words.append(stage if share == 1 else f"{stage} {share:.0%}")
+    return ", ".join(words) or "none"
 
 
 def label(params: Mapping[str, Any]) -> str:

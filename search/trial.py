@@ -1,13 +1,18 @@
-"""The Tune trainable: one configuration → one chain of stages, in a process of its own.
+"""The Tune trainable: one configuration → one chain of stages, in a process that serves one trial after another.
 
-A result that it reports to Tune holds
+What Tune gives to a trial holds its `kind` ("trial", or "confirmation" on fresh seeds) and its `params`. A result that
+it reports to Tune holds
     epochs         the metrics of one or more epochs of a stage, each with its number: for the tracker
-    student_epoch  the last of them, and `score`, its mean validation UAR: in the student stage only, for the scheduler
-    outcome        at the end: "finished" with the final figures, or "failed" with the `reason`
+    student_epoch  the last of them, and `score`, its mean validation UAR, for the scheduler: in the student stage only,
+                   and not of a confirmation, which is not to be stopped
+    outcome        at the end: "finished" with the final figures, "failed" with the `reason`, or "waiting" for a stage
+                   (`awaits_stage`, `awaits_key`) that another process is training: the trial is to be started again
 """
 
 import faulthandler
+import gc
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,28 +23,31 @@ from typing import Any
 import torch
 from ray import tune
 
-from search.space import configure
-from sermodels.cache import StageCache
+from search.space import Space, configure
+from sermodels.cache import BusyError, StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.profile import count_macs, count_parameters
+from sermodels.settings import merged
 from sermodels.stages import Builder, settings_of, stage_of
 from sermodels.store import open_store
 
 logger = logging.getLogger(__name__)
 
-FINISHED, FAILED = "finished", "failed"
+FINISHED, FAILED, WAITING = "finished", "failed", "waiting"  # outcomes
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
     """What all trials of a sweep share. Plain values: it travels to other nodes."""
 
+    sweep: str  # its name
     store: str  # absolute path, the same on every node
     fingerprint: str  # of the store that the sweep was planned on
     stages: str  # absolute path of the stage cache
     chain: Mapping[str, Any]  # the preset's fixed settings
+    fresh_seeds: tuple[int, ...]  # of confirmations, in place of the chain's
     threads: int
     device: str  # "cpu" or "cuda"
     hang_s: int  # seconds without a finished step after which the process ends itself
@@ -52,30 +60,42 @@ def run_trial(config: dict[str, Any], spec: TrialSpec) -> None:
     once would fail again, so it is not retried. Only a dead process or node is.
 
     Args:
-        config: the trial's params, dotted keys of ChainConfig → values.
+        config: the trial's `kind` and `params`.
         spec: what the trials share.
     """
     torch.set_num_threads(spec.threads)
+    watch = _Watchdog(spec.hang_s)
     try:
-        tune.report(_train(configure(spec.chain, config), spec))
+        tune.report(_train(config, spec, watch))
+    except BusyError as busy:
+        tune.report({"outcome": WAITING, "awaits_stage": busy.stage, "awaits_key": busy.key})
     except Exception as error:
         logger.exception("trial failed")
         tune.report({"outcome": FAILED, "reason": f"{type(error).__name__}: {error}"})
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        watch.pause()
+        _free_memory()
 
 
-def confirm_trial(config: dict[str, Any], spec: TrialSpec) -> None:
-    """Train again one of several given configurations: config["params"]."""
-    run_trial(config["params"], spec)
+def configuration(config: Mapping[str, Any], chain: Mapping[str, Any], fresh_seeds: tuple[int, ...]) -> ChainConfig:
+    """What a trial trains.
+
+    Args:
+        config: its `kind` and `params`.
+        chain: the preset's fixed settings.
+        fresh_seeds: of a confirmation.
+    """
+    if config["kind"] == "confirmation":
+        chain = merged(chain, {"seeds": list(fresh_seeds)})
+    return configure(chain, config["params"])
 
 
 class Reporter:
     """Epochs of a chain → Tune's results. What came from the cache is one result a stage, carrying its history."""
 
-    def __init__(self, config: ChainConfig, send: Callable[[dict[str, Any]], None]):
+    def __init__(self, config: ChainConfig, send: Callable[[dict[str, Any]], None], *, judged: bool):
         self.held: list[dict[str, float]] = []  # not sent yet
-        self._config, self._send = config, send
+        self._config, self._send, self._judged = config, send, judged
 
     def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Take an epoch as `Chain.run` reports it. The student's last epoch is held for the final result."""
@@ -85,8 +105,10 @@ class Reporter:
         if stage == "student" and last:
             return
         if last or metrics[f"{stage}/reused"] < 1:
-            judged = {"student_epoch": epoch, "score": metrics["student/val_uar"]} if stage == "student" else {}
-            self._send({"epochs": tuple(self.held), **judged})
+            result: dict[str, Any] = {"epochs": tuple(self.held)}
+            if stage == "student" and self._judged:
+                result |= {"student_epoch": epoch, "score": metrics["student/val_uar"]}
+            self._send(result)
             self.held = []
 
 
@@ -101,17 +123,26 @@ def costs(config: ChainConfig, image: tuple[int, int], classes: int) -> dict[str
     return figures
 
 
-def _train(config: ChainConfig, spec: TrialSpec) -> dict[str, Any]:
+def _train(config: Mapping[str, Any], spec: TrialSpec, watch: "_Watchdog") -> dict[str, Any]:
     began = time.time()
     store = open_store(Path(spec.store))
     if store.fingerprint != spec.fingerprint:
         raise ValueError(f"{spec.store} on this node is not the store of this sweep: copy it to every node")
-    data = TrialData(store, config, spec.device)
-    reporter = Reporter(config, tune.report)
-    watch = _Watchdog(spec.hang_s)
+    chain_config = configuration(config, spec.chain, spec.fresh_seeds)
+    data = TrialData(store, chain_config, spec.device)
+
+    def send(result: dict[str, Any]) -> None:
+        watch.pause()  # how long Tune takes to answer is not ours
+        tune.report(result)
+        watch()
+
+    reporter = Reporter(chain_config, send, judged=config["kind"] == "trial")
+    owner = f"{spec.sweep}/{config['kind']}/{Space.key(config['params'])}"
+    chain = Chain(chain_config, data, StageCache(Path(spec.stages)), owner=owner)
     watch()
-    result = Chain(config, data, StageCache(Path(spec.stages))).run(reporter, watch)
-    figures = result.summary() | costs(config, data.image, data.classes) | {"duration_s": time.time() - began}
+    result = chain.run(reporter, watch, _give_up)
+    watch.pause()
+    figures = result.summary() | costs(chain_config, data.image, data.classes) | {"duration_s": time.time() - began}
     return {
         "outcome": FINISHED,
         "finished": True,
@@ -121,13 +152,30 @@ def _train(config: ChainConfig, spec: TrialSpec) -> dict[str, Any]:
     }
 
 
+def _give_up(busy: BusyError) -> None:
+    """Rather than sit on a core until another process has trained the stage."""
+    raise busy
+
+
+def _free_memory() -> None:
+    """The process lives on and serves other trials, whose memory this one's garbage would take."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 class _Watchdog:
     """Called after every step; ends the process, with a traceback on its standard error, when the calls stop."""
 
     def __init__(self, hang_s: int):
-        self._hang_s, self._armed = hang_s, 0.0
+        self._hang_s, self._armed = hang_s, -math.inf
 
     def __call__(self) -> None:
         if time.monotonic() - self._armed > self._hang_s / 20:  # arming starts a thread: not at every step
             self._armed = time.monotonic()
             faulthandler.dump_traceback_later(self._hang_s, exit=True, file=sys.__stderr__)
+
+    def pause(self) -> None:
+        """Expect no calls until the next one."""
+        self._armed = -math.inf
+        faulthandler.cancel_dump_traceback_later()

@@ -1,36 +1,51 @@
 """Finished and half-finished lanes of stages on disk, by the key of all that determined them.
 
-    ROOT/STAGE/KEY/latest.safetensors       the last epoch of a stage under way
-    ROOT/STAGE/KEY/epoch-0050.safetensors   a stage trained to the end, for some number of epochs
+    ROOT/STAGE/KEY/epoch-0050.safetensors     a lane after 50 epochs: the end of a stage, or the last of one under way
     ROOT/STAGE/KEY/features-0050.safetensors  the finished teacher's features of its fold's rows
+    ROOT/STAGE/KEY/training.jsonl             what was trained, by whom and when (training_log.py)
+    ROOT/STAGE/KEY/lock                       held by the process that trains it
 
-A checkpoint is a lane's state, with its history and provenance as JSON in the header: one file, replaced as a whole;
-reading it executes nothing.
+A checkpoint is a lane's state, with its history and provenance as JSON in the header: one file, written as a whole;
+reading it executes nothing. Any number of processes on any number of nodes may share one folder, on a file system with
+file locks (flock); each lane of a stage is trained by one of them at a time.
 """
 
 import json
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from sermodels import training_log
 from sermodels.files import replacing
+from sermodels.training_log import Entry
 
 logger = logging.getLogger(__name__)
 
 History = list[dict[str, float]]  # the metrics of epoch 1, 2, …
 
 
+class BusyError(Exception):
+    """Another process is training a lane of a stage just now."""
+
+    def __init__(self, stage: str, key: str):
+        super().__init__(f"another process is training {stage} {key[:12]}")
+        self.stage, self.key = stage, key
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A lane of a stage after some epoch; its tensors are still on disk.
 
-    The file is held open: another process may replace or delete it, and it is still this epoch that is loaded.
+    The file is held open: another process may delete it, and it is still this epoch that is loaded.
     """
 
     file: safe_open
@@ -43,20 +58,22 @@ class Checkpoint:
 
 
 class StageCache:
-    """The checkpoints below one folder; safe for many processes on one shared file system."""
+    """The checkpoints below one folder."""
 
     def __init__(self, root: Path):
         self.root = root
 
     def find(self, stage: str, key: str, epochs: int) -> Checkpoint | None:
         """The furthest checkpoint not past `epochs`, or None. An unreadable file is passed over with a warning."""
-        folder = self.root / stage / key
-        wanted = folder / f"epoch-{epochs:04}.safetensors"
-        if checkpoint := _open(wanted):
-            return checkpoint
-        others = {*folder.glob("epoch-*.safetensors"), folder / "latest.safetensors"} - {wanted}
-        found = [checkpoint for path in others if (checkpoint := _open(path)) and checkpoint.epoch <= epochs]
-        return max(found, key=lambda checkpoint: checkpoint.epoch, default=None)
+        numbered = [
+            (epoch, path) for path in _checkpoints(self._folder(stage, key)) if (epoch := _epoch(path)) <= epochs
+        ]
+        for _, path in sorted(numbered, reverse=True):
+            if checkpoint := _open(path):
+                with suppress(OSError):  # another user's, or just deleted
+                    os.utime(path)  # the least recently used are pruned first
+                return checkpoint
+        return None
 
     def save(
         self,
@@ -68,7 +85,7 @@ class StageCache:
         finished: bool,
         about: Mapping[str, Any],
     ) -> None:
-        """Write the state after epoch len(history), replacing the one of the epoch before.
+        """Write the state after epoch len(history), and drop the unfinished ones of epochs before; hold the claim.
 
         Args:
             stage: name of the stage.
@@ -78,19 +95,24 @@ class StageCache:
             finished: this was the stage's last epoch.
             about: what determined it and where it was computed; for people, not read back.
         """
-        folder = self.root / stage / key
-        name = f"epoch-{len(history):04}" if finished else "latest"
-        header = {"history": json.dumps(history), "about": json.dumps(about)}
-        _write(folder / f"{name}.safetensors", state, header)
-        if finished:
-            (folder / "latest.safetensors").unlink(missing_ok=True)
+        folder, epoch = self._folder(stage, key), len(history)
+        header = {"history": json.dumps(history), "about": json.dumps(about), "finished": json.dumps(finished)}
+        _write(folder / f"epoch-{epoch:04}.safetensors", state, header)
+        killed = folder.glob(".*.safetensors.*")  # what processes were writing when they were killed
+        before = (path for path in _checkpoints(folder) if _epoch(path) < epoch and not _is_finished(path))
+        for path in (*killed, *before):
+            path.unlink(missing_ok=True)
+
+    def has_features(self, key: str, epochs: int) -> bool:
+        """Whether there are features of a teacher trained for `epochs`."""
+        return self._features(key, epochs).exists()
 
     def load_features(self, key: str, epochs: int) -> Tensor | None:
         """The features of a teacher trained for `epochs`, (R, D) for the R rows of its fold in order; or None.
 
         An unreadable file is passed over with a warning.
         """
-        path = self.root / "teacher" / key / f"features-{epochs:04}.safetensors"
+        path = self._features(key, epochs)
         try:
             return load_file(path)["features"]
         except FileNotFoundError:
@@ -101,21 +123,76 @@ class StageCache:
 
     def save_features(self, key: str, epochs: int, features_RD: Tensor) -> None:
         """Keep the features of a finished teacher, for the R rows of its fold in order."""
-        path = self.root / "teacher" / key / f"features-{epochs:04}.safetensors"
-        _write(path, {"features": features_RD}, {})
+        _write(self._features(key, epochs), {"features": features_RD}, {})
+
+    def claim(self, stage: str, keys: Iterable[str]) -> ExitStack:
+        """Take the right to train some lanes of a stage; given back at the end of a `with`, or with the process.
+
+        Raises:
+            BusyError: another process has one of them; none is held then.
+            OSError: the file system knows no locks.
+        """
+        with ExitStack() as claims:
+            for key in sorted(keys):
+                lock = self._folder(stage, key) / "lock"
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    claims.enter_context(FileLock(lock, blocking=False, thread_local=False))
+                except Timeout:
+                    raise BusyError(stage, key) from None
+            return claims.pop_all()
+
+    def is_busy(self, stage: str, key: str) -> bool:
+        """Whether some process is training a lane just now."""
+        try:
+            self.claim(stage, [key]).close()
+        except BusyError:
+            return True
+        return False
+
+    def log(self, entry: Entry) -> None:
+        """Write down that an epoch was trained."""
+        training_log.append(self._folder(entry.stage, entry.key), entry)
+
+    def owners(self, stage: str, key: str) -> dict[int, str]:
+        """Who trained each epoch of a lane, as the training log has it."""
+        return {entry.epoch: entry.owner for entry in training_log.read(self._folder(stage, key))}
+
+    def _folder(self, stage: str, key: str) -> Path:
+        return self.root / stage / key
+
+    def _features(self, key: str, epochs: int) -> Path:
+        return self._folder("teacher", key) / f"features-{epochs:04}.safetensors"
+
+
+def _checkpoints(folder: Path) -> Iterable[Path]:
+    return folder.glob("epoch-*.safetensors")
+
+
+def _epoch(path: Path) -> int:
+    return int(path.stem.removeprefix("epoch-"))
 
 
 def _open(path: Path) -> Checkpoint | None:
     try:
         file = safe_open(path, "pt", backend="pread")  # header and tensors are then read of one open file
         history = json.loads(file.metadata()["history"])
-        epoch = len(history)
+        if len(history) != _epoch(path):
+            raise ValueError(f"holds {len(history)} epochs")
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         logger.warning("%s: not a readable checkpoint, passed over: %s", path, error)
         return None
-    return Checkpoint(file=file, epoch=epoch, history=history)
+    return Checkpoint(file=file, epoch=len(history), history=history)
+
+
+def _is_finished(path: Path) -> bool:
+    """False for an unreadable one too: it is of no use."""
+    try:
+        return json.loads((safe_open(path, "pt", backend="pread").metadata() or {})["finished"])
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return False
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:

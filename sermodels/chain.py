@@ -5,16 +5,18 @@ L lanes, R rows of the trial, D feature size.
 """
 
 import math
+import secrets
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sermodels.batches import Source, draw_order
-from sermodels.cache import Checkpoint, History, StageCache
+from sermodels.cache import BusyError, Checkpoint, History, StageCache
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.keys import stage_key, stage_material
@@ -22,8 +24,12 @@ from sermodels.lanes import LoopedLanes, StackedLanes, State, Tick, infer, netwo
 from sermodels.networks import Network
 from sermodels.provenance import provenance
 from sermodels.stages import STAGES, Builder, StageName, learning_rate, loss_of, measure, settings_of
+from sermodels.training_log import Entry
 
 Report = Callable[[int, Mapping[str, float]], None]
+Wait = Callable[[BusyError], None]
+
+POLL_S = 1.0  # seconds between two looks at a stage that another process is training
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -38,23 +44,34 @@ class ChainResult:
     val_wa: tuple[float, ...]
     val_macro_f1: tuple[float, ...]
     best_val_uar: tuple[float, ...]  # of the best epoch: told, never used to select
-    trained_seconds: float  # spent now
-    reused_seconds: float  # spent earlier, by whoever left the stages in the cache
+    trained_seconds: Mapping[StageName, float]  # spent by this chain's owner on epochs, all lanes
+    reused_seconds: Mapping[StageName, float]  # spent by others, who left their epochs in the cache
 
     def summary(self) -> dict[str, float]:
-        """Mean and standard deviation over lanes, under the names that trackers show."""
+        """Mean and standard deviation over lanes, and seconds, under the names that trackers show."""
         figures: dict[str, float] = {}
         for name in ("val_uar", "val_wa", "val_macro_f1", "best_val_uar"):
             values = getattr(self, name)
             figures[name] = statistics.fmean(values)
             figures[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else 0.0
-        return figures | {"trained_seconds": self.trained_seconds, "reused_seconds": self.reused_seconds}
+        for name in ("trained_seconds", "reused_seconds"):
+            seconds = getattr(self, name)
+            figures |= {f"{stage}/{name}": spent for stage, spent in seconds.items()} | {name: sum(seconds.values())}
+        return figures
 
 
 class Chain:
     """One configuration on one store. `run` may be called again after any interruption and goes on from the cache."""
 
-    def __init__(self, config: ChainConfig, data: TrialData, cache: StageCache, *, stacked: bool | None = None):
+    def __init__(
+        self,
+        config: ChainConfig,
+        data: TrialData,
+        cache: StageCache,
+        *,
+        stacked: bool | None = None,
+        owner: str = "",
+    ):
         """Prepare; nothing is trained yet.
 
         Args:
@@ -62,14 +79,20 @@ class Chain:
             data: its rows, on the device to train on.
             cache: finished and half-finished stages.
             stacked: train all lanes in one program instead of one after the other; None: on a GPU.
+            owner: who is said to have trained, in the training log. What the same owner trained earlier, before it was
+                interrupted, counts as trained and not as reused. If not given, a name of its own.
         """
         self.config, self.data, self.cache = config, data, cache
         self.build = Builder(config=config, image=data.image, classes=data.classes)
+        self.owner = owner or secrets.token_hex(4)
         self._lanes_type = StackedLanes if (stacked is None and data.device != "cpu") or stacked else LoopedLanes
-        self._seconds = {"trained": 0.0, "reused": 0.0}
 
-    def run(self, report: Report = lambda *_: None, tick: Tick = lambda: None) -> ChainResult:
+    def run(
+        self, report: Report = lambda *_: None, tick: Tick = lambda: None, wait: Wait = lambda _: time.sleep(POLL_S)
+    ) -> ChainResult:
         """Train what is missing of the three stages.
+
+        A lane of a stage is trained by one process at a time: the others wait for it, and then find it in the cache.
 
         Args:
             report: called with the number of each epoch within its stage, 1 being the first, and its metrics, named
@@ -77,28 +100,48 @@ class Chain:
                 of lanes whose epoch came from the cache. An exception of the callable ends the run; the cache keeps
                 every finished epoch.
             tick: called after each step.
+            wait: called while another process is training a stage that comes next; the stage is looked at again
+                after it. An exception of the callable ends the run.
 
         Raises:
             NonFiniteLossError: a lane's loss became infinite or not a number.
         """
-        self._seconds = {"trained": 0.0, "reused": 0.0}
-        for stage in STAGES:
-            histories = self._run_stage(stage, report, tick)
-        last = [history[-1] for history in histories]
+        histories = {stage: self._run_stage(stage, report, tick, wait) for stage in STAGES}
+        seconds = {stage: self._seconds(stage, of_stage) for stage, of_stage in histories.items()}
+        last = [history[-1] for history in histories["student"]]
         return ChainResult(
             val_uar=tuple(row["val_uar"] for row in last),
             val_wa=tuple(row["val_wa"] for row in last),
             val_macro_f1=tuple(row["val_macro_f1"] for row in last),
-            best_val_uar=tuple(max(row["val_uar"] for row in history) for history in histories),
-            trained_seconds=self._seconds["trained"],
-            reused_seconds=self._seconds["reused"],
+            best_val_uar=tuple(max(row["val_uar"] for row in history) for history in histories["student"]),
+            trained_seconds={stage: trained for stage, (trained, _) in seconds.items()},
+            reused_seconds={stage: reused for stage, (_, reused) in seconds.items()},
         )
 
     def student(self, lane: int) -> Network:
         """The trained student of one lane; `run` must have finished."""
         return self._network("student", lane)
 
-    def _run_stage(self, stage: StageName, report: Report, tick: Tick) -> list[History]:
+    def _run_stage(self, stage: StageName, report: Report, tick: Tick, wait: Wait) -> list[History]:
+        with self._claim(stage, wait):
+            histories = self._train(stage, report, tick)
+            if stage == "teacher":
+                for lane in range(len(self.config.lanes)):
+                    self._features(lane)  # under the teacher's claim: they too are computed once
+        return histories
+
+    def _claim(self, stage: StageName, wait: Wait) -> ExitStack:
+        """Hold the lanes of a stage that are not finished, all at once; while others have one, none is held."""
+        while True:
+            missing = [
+                self._key(stage, lane) for lane in range(len(self.config.lanes)) if not self._is_finished(stage, lane)
+            ]
+            try:
+                return self.cache.claim(stage, missing)
+            except BusyError as busy:
+                wait(busy)
+
+    def _train(self, stage: StageName, report: Report, tick: Tick) -> list[History]:
         epochs = settings_of(stage, self.config).epochs
         found = [self._find(stage, lane) for lane in range(len(self.config.lanes))]
         done = [checkpoint.epoch if checkpoint else 0 for checkpoint in found]
@@ -112,7 +155,6 @@ class Chain:
                 for lane, row in zip(active, self._epoch(stage, under_way, epoch, tick), strict=True):
                     histories[lane].append(row)
                 self._save(stage, under_way, histories)
-            self._account(epoch, histories, active)
             report(epoch, _mean_over_lanes(stage, epoch, histories, active))
         return histories
 
@@ -153,19 +195,22 @@ class Chain:
     def _save(self, stage: StageName, under_way: "_UnderWay", histories: list[History]) -> None:
         epochs, where = settings_of(stage, self.config).epochs, provenance(self.data.device)
         for lane, state in zip(under_way.lanes, under_way.trained.states(), strict=True):
-            material = stage_material(self.config, self.data.fingerprint, self.config.lanes[lane], stage)
-            self.cache.save(
-                stage,
-                self._key(stage, lane),
-                state,
-                histories[lane],
-                finished=len(histories[lane]) == epochs,
-                about={"determined by": material, "computed by": where},
-            )
+            (fold, seed), key, history = self.config.lanes[lane], self._key(stage, lane), histories[lane]
+            did = {"epoch": len(history), "fold": fold, "seed": seed, "seconds": history[-1]["seconds"]}
+            self.cache.log(Entry(stage=stage, key=key, owner=self.owner, **did))
+            material = stage_material(self.config, self.data.fingerprint, (fold, seed), stage)
+            about = {"determined by": material, "computed by": where}
+            self.cache.save(stage, key, state, history, finished=len(history) == epochs, about=about)
 
-    def _account(self, epoch: int, histories: list[History], active: Sequence[int]) -> None:
+    def _seconds(self, stage: StageName, histories: list[History]) -> tuple[float, float]:
+        """Seconds of a stage's epochs, all lanes: those that this owner trained, and those that others did."""
+        trained = reused = 0.0
         for lane, history in enumerate(histories):
-            self._seconds["trained" if lane in active else "reused"] += history[epoch - 1]["seconds"]
+            owners = self.cache.owners(stage, self._key(stage, lane))
+            for epoch, row in enumerate(history, start=1):
+                own = owners.get(epoch) == self.owner
+                trained, reused = trained + own * row["seconds"], reused + (not own) * row["seconds"]
+        return trained, reused
 
     def _start(self, stage: StageName, lane: int) -> Network:
         """The network of a lane as it enters a stage."""
@@ -190,19 +235,27 @@ class Chain:
         size = 0 if stage == "teacher" else self.config.dim
         table = torch.zeros(len(self.data), size, dtype=self.data.dtype, device=self.data.device)
         if stage != "teacher":
-            fold = self.data.folds[self.config.lanes[lane][0]]
-            rows = torch.cat([fold.train, fold.valid]).unique()
-            table[rows] = self._features(lane, rows)
+            table[self._rows(lane)] = self._features(lane)
         return table
 
-    def _features(self, lane: int, rows: Tensor) -> Tensor:
+    def _features(self, lane: int) -> Tensor:
+        """The finished teacher's features at the rows of the lane's fold, computed if they are not in the cache."""
         key, epochs = self._key("teacher", lane), self.config.teacher.epochs
         features = self.cache.load_features(key, epochs)
         if features is None:
             source = Source(data=self.data, targets=torch.empty(0))
-            features = infer(self._network("teacher", lane), source, rows).features
+            features = infer(self._network("teacher", lane), source, self._rows(lane)).features
             self.cache.save_features(key, epochs, features)
         return features.to(self.data.device)
+
+    def _rows(self, lane: int) -> Tensor:
+        fold = self.data.folds[self.config.lanes[lane][0]]
+        return torch.cat([fold.train, fold.valid]).unique()
+
+    def _is_finished(self, stage: StageName, lane: int) -> bool:
+        epochs, found = settings_of(stage, self.config).epochs, self._find(stage, lane)
+        trained = epochs == 0 or (found is not None and found.epoch == epochs)
+        return trained and (stage != "teacher" or self.cache.has_features(self._key(stage, lane), epochs))
 
     def _find(self, stage: StageName, lane: int) -> Checkpoint | None:
         return self.cache.find(stage, self._key(stage, lane), settings_of(stage, self.config).epochs)

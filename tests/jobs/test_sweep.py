@@ -180,7 +180,7 @@ def test_a_sweep_that_is_stopped_closes_its_runs(store, tmp_path, how):
     preset = _preset(tmp_path, merged(GRID, {"chain.teacher.epochs": 10_000}))
     words = ["--store", store.path, "--preset", preset, "--name", "endless", "--home", home]
     with started("sweep.py", *words) as process:
-        wait_for(lambda: list(home.glob("stages/teacher/*/latest.safetensors")), process)
+        wait_for(lambda: list(home.glob("stages/teacher/*/epoch-*.safetensors")), process)
         process.send_signal(how)
         assert process.wait(60) == 130
     client = MlflowClient(f"sqlite:///{home}/mlflow.db")

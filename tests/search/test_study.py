@@ -12,7 +12,8 @@ from ray.tune.search.search_generator import SearchGenerator
 from search.preset import load
 from search.searcher import StudySearcher
 from search.space import Space
-from search.study import best, create_study, open_study, params_of
+from search.study import best, confirmed, create_study, open_study, params_of
+from sermodels.cache import StageCache
 from sermodels.errors import UserError
 
 SMALL = {"patch": ["128x1", "16x16"], "alpha": [1, 10]}
@@ -29,7 +30,18 @@ def journal(tmp_path):
 
 def searcher(journal, axes=None, **changes):
     preset = replace(load("demo"), **{"sampler": "random", "trials": 1000} | changes)
-    return StudySearcher(path=journal, name="sweep", space=Space.parse(axes or SMALL, "x"), preset=preset)
+    return on(journal, preset, Space.parse(axes or SMALL, "x"))
+
+
+def on(journal, preset, space, name="sweep"):
+    stages = journal.parent.parent / "stages"
+    return StudySearcher(path=journal, name=name, space=space, preset=preset, stages=stages)
+
+
+def ask(search, trial_id):
+    """The params of a proposal; or None, or FINISHED."""
+    given = search.suggest(trial_id)
+    return given["params"] if isinstance(given, dict) else given
 
 
 def done(score, epoch=3, **more):
@@ -38,7 +50,7 @@ def done(score, epoch=3, **more):
 
 def start(search, trial_id):
     """Ask for a trial, and have it get to its last stage: then it keeps no other back."""
-    params = search.suggest(trial_id)
+    params = ask(search, trial_id)
     search.on_trial_result(trial_id, at("student"))
     return params
 
@@ -55,7 +67,7 @@ def trials(journal, *states):
 def run_out(search, score=lambda params: params["alpha"]):
     """Suggest and finish, one at a time, until the searcher says that it is over."""
     given = []
-    while (params := search.suggest(f"t{len(given)}")) != Searcher.FINISHED:
+    while (params := ask(search, f"t{len(given)}")) != Searcher.FINISHED:
         given.append(params)
         search.on_trial_complete(f"t{len(given) - 1}", done(score(params)))
     return given
@@ -66,7 +78,7 @@ def test_finite_space_is_used_up_and_nothing_runs_twice(journal, sampler):
     search = searcher(journal, sampler=sampler)
     given = run_out(search)
     assert sorted(map(Space.key, given)) == sorted(map(Space.key, Space.parse(SMALL, "x").grid()))
-    assert search.suggest("more") == Searcher.FINISHED
+    assert ask(search, "more") == Searcher.FINISHED
 
 
 def test_wanted_number_ends_the_search(journal):
@@ -106,13 +118,14 @@ def test_finished_configuration_is_told_at_once(journal):
 def test_copy_of_a_running_trial_waits_for_its_outcome(journal, result, state, value):
     search = searcher(journal, TWELVE)
     running = []
-    while start(search, f"t{len(running)}") != Searcher.FINISHED:
+    while start(search, f"t{len(running)}") is not None:
         running.append(f"t{len(running)}")
     assert len(running) == 12
     for copy, original in copies_and_originals(journal):
         assert copy.state == original.state == TrialState.RUNNING
     for trial_id in running:
         search.on_trial_complete(trial_id, result)
+    assert ask(search, "more") == Searcher.FINISHED
     for trial in trials(journal):
         assert (trial.state, trial.value) == (state, value)
     assert len(copies_and_originals(journal)) == len(trials(journal)) - 12
@@ -121,13 +134,13 @@ def test_copy_of_a_running_trial_waits_for_its_outcome(journal, result, state, v
 def test_infinite_space_waits_while_proposals_repeat(journal):
     axes = {"alpha": {"uniform": [1, 1]}}
     search = searcher(journal, axes)
-    assert search.suggest("a") == {"alpha": 1.0}
-    assert search.suggest("b") is None
+    assert ask(search, "a") == {"alpha": 1.0}
+    assert ask(search, "b") is None
     written = len(trials(journal))
-    assert search.suggest("c") is None
+    assert ask(search, "c") is None
     assert len(trials(journal)) == written, "asking again, as Tune does all the time, writes nothing"
     search.on_trial_complete("a", done(0.5))
-    assert search.suggest("c") == Searcher.FINISHED
+    assert ask(search, "c") == Searcher.FINISHED
 
 
 ONE_TEACHER = {"student.depth": [1, 2], "alpha": [1, 10]}
@@ -136,50 +149,87 @@ TWO_TEACHERS = {"encoding": ["ice", "none"], "alpha": [1, 10]}
 
 def test_a_proposal_waits_for_the_teacher_that_another_trial_trains(journal):
     search = searcher(journal, ONE_TEACHER, sampler="grid")
-    first = search.suggest("a")
-    assert search.suggest("b") is None
+    first = ask(search, "a")
+    assert ask(search, "b") is None
     search.on_trial_result("a", at("teacher"))
-    assert search.suggest("b") is None
+    assert ask(search, "b") is None
     search.on_trial_result("a", at("match"))
-    second = search.suggest("b")
+    second = ask(search, "b")
     assert second["student.depth"] != first["student.depth"], "the match of the first depth is still in training"
     search.on_trial_result("a", at("student"))
-    assert search.suggest("c")["student.depth"] == first["student.depth"]
+    assert ask(search, "c")["student.depth"] == first["student.depth"]
 
 
 def test_others_go_first_while_one_waits(journal):
     search = searcher(journal, TWO_TEACHERS, sampler="grid")
-    given = [search.suggest(name) for name in "ab"]
+    given = [ask(search, name) for name in "ab"]
     assert {params["encoding"] for params in given} == {"ice", "none"}
-    assert search.suggest("c") is None
+    assert ask(search, "c") is None
     for name in "ab":
         search.on_trial_complete(name, done(0.5))
-    assert len({Space.key(params) for params in (*given, *(search.suggest(name) for name in "cd"))}) == 4
-    assert search.suggest("e") == Searcher.FINISHED
+    assert len({Space.key(params) for params in (*given, *(ask(search, name) for name in "cd"))}) == 4
+    assert ask(search, "e") is None, "one of those that run may have to be proposed again"
+    for name in "cd":
+        search.on_trial_complete(name, done(0.5))
+    assert ask(search, "e") == Searcher.FINISHED
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
 def test_waiting_proposals_count_as_given_and_none_is_lost(journal, sampler):
     search = searcher(journal, ONE_TEACHER, sampler=sampler, trials=3)
     names, running, finished = iter("abcdefghij"), [], 0
-    while (params := search.suggest(name := next(names))) != Searcher.FINISHED:
+    while (params := ask(search, name := next(names))) != Searcher.FINISHED:
         if params is None:
             search.on_trial_complete(running.pop(), done(0.1))
             finished += 1
         else:
             running.append(name)
-    assert (finished, len(running)) in {(2, 1), (1, 2), (3, 0)}
-    for name in running:
-        search.on_trial_complete(name, done(0.1))
+    assert (finished, running) == (3, [])
     assert len([t for t in trials(journal, TrialState.COMPLETE) if "copy_of" not in t.user_attrs]) == 3
 
 
 def test_a_teacher_that_failed_keeps_nobody_back(journal):
     search = searcher(journal, ONE_TEACHER, sampler="grid")
-    search.suggest("a")
-    assert search.suggest("b") is None
+    ask(search, "a")
+    assert ask(search, "b") is None
     search.on_trial_complete("a", {"outcome": "failed"})
-    assert isinstance(search.suggest("b"), dict)
+    assert isinstance(ask(search, "b"), dict)
+
+
+def test_a_trial_that_met_a_stage_in_training_elsewhere_comes_again_when_that_is_done(journal, monkeypatch):
+    monkeypatch.setattr("search.turns.LOOK_EVERY_S", 0)
+    search = searcher(journal, {"alpha": [1]})
+    first = ask(search, "a")
+    elsewhere = StageCache(journal.parent.parent / "stages")
+    with elsewhere.claim("match", ["0123"]):
+        search.on_trial_complete("a", {"outcome": "waiting", "awaits_stage": "match", "awaits_key": "0123"})
+        assert ask(search, "b") is None
+        assert [t.state for t in trials(journal)] == [TrialState.RUNNING]
+    assert ask(search, "c") == first
+    search.on_trial_complete("c", done(0.5))
+    assert ask(search, "d") == Searcher.FINISHED
+    assert [(t.state, t.value) for t in trials(journal)] == [(TrialState.COMPLETE, 0.5)]
+
+
+def test_the_best_are_confirmed_when_all_have_ended(journal):
+    search = searcher(journal, confirm=2)
+    for name in "abcd":
+        start(search, name)
+    for name, score in zip("abc", (0.1, 0.3, 0.2), strict=True):
+        search.on_trial_complete(name, done(score))
+    assert search.suggest("e") is None, "one may yet be among the best"
+    search.on_trial_complete("d", done(0.4))
+    confirmations = [search.suggest("e"), None, None]
+    search.on_trial_result("e", at("student"))
+    confirmations[1:] = [search.suggest("f"), search.suggest("g")]
+    assert [given and given["kind"] for given in confirmations] == ["confirmation", "confirmation", None]
+    finalists = [params_of(trial) for trial in best(open_study(journal, "sweep"), 2)]
+    assert [given["params"] for given in confirmations[:2]] == finalists
+    search.on_trial_complete("e", {"outcome": "finished", "finished": True, "score": 0.25})
+    search.on_trial_complete("f", {"outcome": "failed"})
+    assert search.suggest("g") == Searcher.FINISHED
+    assert confirmed(open_study(journal, "sweep")) == {Space.key(finalists[0]): 0.25}
+    assert len(trials(journal)) == len(trials(journal, TrialState.COMPLETE)), "confirmations are no trials of the study"
 
 
 def test_states_in_the_journal(journal):
@@ -188,7 +238,7 @@ def test_states_in_the_journal(journal):
         start(search, trial_id)
     search.on_trial_result("a", {"teacher_epoch": 1})
     search.on_trial_result("a", {"student_epoch": 1, "score": 0.3})
-    search.on_trial_complete("a", done(0.6, epoch=2, val_uar_std=0.05, key="k"))
+    search.on_trial_complete("a", done(0.6, epoch=2, val_uar_std=0.05))
     search.on_trial_result("b", {"student_epoch": 1, "score": 0.2})
     search.on_trial_complete("b", {"student_epoch": 2, "score": 0.25})
     search.on_trial_complete("c", {"outcome": "failed", "finished": True, "score": 0.9})
@@ -212,13 +262,13 @@ def test_states_in_the_journal(journal):
     }
     assert (found["a"].value, found["a"].intermediate_values) == (0.6, {1: 0.3, 2: 0.6})
     assert (found["b"].value, found["b"].intermediate_values) == (0.25, {1: 0.2, 2: 0.25})
-    assert found["a"].user_attrs | {"params": 0} == {"params": 0, "trial_id": "a", "val_uar_std": 0.05, "key": "k"}
+    assert found["a"].user_attrs | {"params": 0} == {"params": 0, "trial_id": "a", "val_uar_std": 0.05}
     assert [t.user_attrs["trial_id"] for t in best(open_study(journal, "sweep"), 5)] == ["a"]
 
 
 def test_restarted_trial_reports_epochs_again(journal):
     search = searcher(journal)
-    search.suggest("a")
+    ask(search, "a")
     for score in (0.1, 0.2):
         search.on_trial_result("a", {"student_epoch": 1, "score": score})
     assert trials(journal)[0].intermediate_values == {1: 0.1}
@@ -235,7 +285,7 @@ def test_best_are_distinct_and_ties_go_to_the_first(journal):
 
 
 def test_settings_that_move_together_come_back_from_the_ledger(journal):
-    given = searcher(journal, JOINT).suggest("a")
+    given = ask(searcher(journal, JOINT), "a")
     assert params_of(trials(journal)[0]) == given
     assert set(given) == {"teacher.depth", "teacher.heads", "alpha"}
 
@@ -261,7 +311,7 @@ def test_same_seed_same_proposals_but_not_after_going_on(journal, tmp_path):
 
 def test_pickled_searcher_goes_on_with_the_same_study(journal):
     search = searcher(journal)
-    search.suggest("a")
+    ask(search, "a")
     twin = pickle.loads(pickle.dumps(search))
     twin.on_trial_result("a", {"student_epoch": 1, "score": 0.4})
     twin.on_trial_complete("a", done(0.5, epoch=2))
@@ -276,13 +326,13 @@ def test_interrupted_trials_are_proposed_again(journal):
     alive = searcher(journal, JOINT, trials=3)
     assert alive.requeue_interrupted() == 2
     assert [start(alive, "d"), start(alive, "e")] == left[1:]
-    assert alive.suggest("f") == Searcher.FINISHED
+    assert ask(alive, "f") is None
     assert [t.state.name for t in trials(journal)] == ["COMPLETE", "FAIL", "FAIL", "RUNNING", "RUNNING"]
 
 
 def test_first_proposals_of_the_cpu_preset_cover_what_it_compares(journal):
     preset = load("cpu")
-    search = StudySearcher(path=journal, name="sweep", space=preset.parse_space(), preset=preset)
+    search = on(journal, preset, preset.parse_space())
     first = [start(search, str(i)) for i in range(4)]
     for key in ("patch", "encoding", "alpha"):
         assert len({params[key] for params in first}) >= 2
@@ -311,8 +361,8 @@ def test_name_that_is_taken_and_name_that_is_missing(journal, tmp_path):
 def test_two_sweeps_in_one_journal_do_not_mix(journal):
     create_study(journal, "second")
     run_out(searcher(journal))
-    second = StudySearcher(path=journal, name="second", space=Space.parse(SMALL, "x"), preset=load("demo"))
-    second.suggest("a")
+    second = on(journal, load("demo"), Space.parse(SMALL, "x"), name="second")
+    ask(second, "a")
     second.on_trial_result("a", {"student_epoch": 1, "score": 0.9})
     second.on_trial_complete("a", done(0.9))
     assert [t.value for t in open_study(journal, "second").trials] == [0.9]

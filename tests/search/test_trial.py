@@ -12,10 +12,10 @@ def epoch(stage, reused=0.0, uar=0.5):
     return {f"{stage}/loss": 1.0, f"{stage}/reused": reused} | ({f"{stage}/val_uar": uar} if stage != "match" else {})
 
 
-def sent_by(config, *calls):
+def sent_by(config, *calls, judged=True):
     """What a Reporter sends for (epoch, metrics) calls, and what it still holds."""
     sent = []
-    reporter = Reporter(config, sent.append)
+    reporter = Reporter(config, sent.append, judged=judged)
     for number, metrics in calls:
         reporter(number, metrics)
     return sent, reporter.held
@@ -41,6 +41,12 @@ def test_a_stage_that_goes_on_sends_its_past_with_the_first_new_epoch(tiny_confi
     sent, _ = sent_by(config, *calls)
     assert [[row["epoch"] for row in result["epochs"]] for result in sent] == [[1, 2, 3], [4]]
     assert [(result["student_epoch"], result["score"]) for result in sent] == [(3, 0.3), (4, 0.4)]
+
+
+def test_a_confirmation_is_not_judged(tiny_config):
+    sent, _ = sent_by(tiny_config(), (1, epoch("student")), judged=False)
+    assert [row["epoch"] for row in sent[0]["epochs"]] == [1]
+    assert not {"student_epoch", "score"} & sent[0].keys()
 
 
 def test_the_last_student_epoch_is_held_for_the_final_result(tiny_config):

@@ -57,9 +57,26 @@ def test_the_furthest_epoch_not_past_the_wanted_is_found(cache):
 def test_a_stage_under_way_has_one_file_that_goes_when_it_is_finished(cache):
     for epoch in (1, 2, 3):
         save_epoch(cache, epoch)
-        assert files(cache) == ["latest.safetensors"]
+        assert files(cache) == [f"epoch-000{epoch}.safetensors"]
     save_epoch(cache, 4, finished=True)
     assert files(cache) == ["epoch-0004.safetensors"]
+
+
+def test_a_shorter_training_of_the_same_key_leaves_a_longer_one_under_way_alone(cache):
+    save_epoch(cache, 7)
+    for epoch in (1, 2):
+        save_epoch(cache, epoch)
+    save_epoch(cache, 3, finished=True)
+    assert [found_epoch(cache, epochs) for epochs in (3, 6, 50)] == [3, 3, 7]
+    save_epoch(cache, 8, finished=True)  # the longer one goes on, and ends
+    assert files(cache) == ["epoch-0003.safetensors", "epoch-0008.safetensors"]
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_checkpoint(cache):
+    save_epoch(cache, 1)
+    (cache.root / "match" / KEY / ".epoch-0002.safetensors.1a2b3c4d.77").write_bytes(b"half")
+    save_epoch(cache, 2)
+    assert files(cache) == ["epoch-0002.safetensors"]
 
 
 def test_a_state_comes_back_to_the_bit_in_its_own_precision(cache):
@@ -78,7 +95,7 @@ def test_a_state_comes_back_to_the_bit_in_its_own_precision(cache):
 
 def test_a_file_tells_what_it_is_and_where_it_was_made(cache):
     save_epoch(cache, 1, about={"determined by": {"stage": "match"}, "computed by": {"threads": 1}})
-    with safe_open(cache.root / "match" / KEY / "latest.safetensors", "pt") as file:
+    with safe_open(cache.root / "match" / KEY / "epoch-0001.safetensors", "pt") as file:
         about = json.loads(file.metadata()["about"])
     assert about == {"determined by": {"stage": "match"}, "computed by": {"threads": 1}}
 
@@ -99,11 +116,13 @@ DAMAGES = {
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(cache, caplog, damage):
     save_epoch(cache, 2, finished=True)
     save_epoch(cache, 3)
-    latest = cache.root / "match" / KEY / "latest.safetensors"
-    latest.write_bytes(DAMAGES[damage](latest.read_bytes()))
+    damaged = cache.root / "match" / KEY / "epoch-0003.safetensors"
+    damaged.write_bytes(DAMAGES[damage](damaged.read_bytes()))
     with caplog.at_level(logging.WARNING):
         assert found_epoch(cache, 50) == 2
-    assert str(latest) in caplog.text
+    assert str(damaged) in caplog.text
+    save_epoch(cache, 3, finished=True)  # it is trained again
+    assert found_epoch(cache, 50) == 3
 
 
 def test_a_damaged_finished_stage_goes_on_from_what_is_left(cache):
@@ -131,7 +150,7 @@ def test_an_interrupted_write_leaves_the_file_of_before_and_nothing_else(cache):
     save_epoch(cache, 1)
     with pytest.raises(AttributeError):
         cache.save("match", KEY, {"a": torch.zeros(1), "b": None}, [{}, {}], finished=False, about={})
-    assert files(cache) == ["latest.safetensors"]
+    assert files(cache) == ["epoch-0001.safetensors"]
     assert found_epoch(cache, 50) == 1
 
 

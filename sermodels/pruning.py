@@ -1,0 +1,65 @@
+"""Keeping the stage cache below a size: the least recently used lanes of stages go first."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sermodels.cache import BusyError, StageCache
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lane:
+    """The checkpoints and features of one lane of a stage."""
+
+    folder: Path
+    files: list[Path]
+    size: int  # bytes
+    used_s: float  # last written or found, since 1970
+
+
+def prune(cache: StageCache, most: float) -> int:
+    """Delete checkpoints and features until the cache holds at most `most` bytes; returns the bytes deleted.
+
+    A lane goes as a whole, but for its training log. One that a process is training stays. Whoever needs what was
+    deleted trains it again.
+    """
+    lanes = sorted(_lanes(cache.root), key=lambda lane: lane.used_s)
+    total = before = sum(lane.size for lane in lanes)
+    for lane in lanes:
+        if total <= most:
+            break
+        if _delete(cache, lane):
+            total -= lane.size
+    if before > total:
+        logger.info("%s: %.2f of %.2f GB deleted", cache.root, (before - total) / 1e9, before / 1e9)
+    return before - total
+
+
+def _lanes(root: Path) -> list[_Lane]:
+    lanes = []
+    for folder in root.glob("*/*"):
+        about = [(path, stat) for path in folder.glob("*.safetensors") if (stat := _stat(path))]
+        if about:
+            size, used_s = sum(stat.st_size for _, stat in about), max(stat.st_mtime for _, stat in about)
+            lanes.append(_Lane(folder=folder, files=[path for path, _ in about], size=size, used_s=used_s))
+    return lanes
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:  # others go on meanwhile
+        return None
+
+
+def _delete(cache: StageCache, lane: _Lane) -> bool:
+    try:
+        with cache.claim(lane.folder.parent.name, [lane.folder.name]):
+            for path in lane.files:
+                path.unlink(missing_ok=True)
+    except BusyError:
+        return False
+    return True
