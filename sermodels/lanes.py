@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.optim.adam import adam
 
 from sermodels.batches import Batch, Order, Source
 from sermodels.networks import Network, Output
@@ -21,41 +22,95 @@ State = dict[str, Tensor]
 Tick = Callable[[], None]
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's usual constants (Kingma & Ba 2015)
-ROWS_AT_ONCE = 32  # of an evaluation
+ROWS_AT_ONCE = 8  # of an evaluation; with more, malloc asks the kernel for fresh pages in every layer of a stem
 
 
 class LoopedLanes:
     """Each lane a network and an optimizer of its own, one after the other."""
 
     def __init__(self, networks: Sequence[Network], states: Sequence[State | None]):
-        """Take over networks; a state, where there is one, replaces parameters and sets Adam's moments."""
-        self.networks = list(networks)
-        self.optimizers = [torch.optim.Adam(n.parameters(), fused=True) for n in networks]
-        for network, optimizer, state in zip(self.networks, self.optimizers, states, strict=True):
-            if state is not None:
-                _restore(network, optimizer, state)
+        """Take over networks; a state, where there is one, replaces parameters and Adam's moments."""
+        self._lanes = [_Lane(network, state) for network, state in zip(networks, states, strict=True)]
 
     def train_epoch(self, order: Order, source: Source, loss: Loss, lr: float, tick: Tick) -> list[float]:
         """One epoch of every lane; returns each lane's mean loss over its rows. `tick` is called after each step."""
         losses = []
-        for lane, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
-            optimizer.param_groups[0]["lr"] = lr
+        for place, lane in enumerate(self._lanes):
             summed = 0.0
-            for rows_B, weights_B in zip(order.rows[lane], order.weights[lane], strict=True):
+            for rows_B, weights_B in zip(order.rows[place], order.weights[place], strict=True):
                 rows_B = rows_B[weights_B > 0]
                 if len(rows_B):
-                    summed += len(rows_B) * _step(network, optimizer, source.of_lane(lane, rows_B), loss)
+                    summed += len(rows_B) * lane.step(source.of_lane(place, rows_B), loss, lr)
                     tick()
-            losses.append(summed / int(order.weights[lane].sum()))
+            losses.append(summed / int(order.weights[place].sum()))
         return losses
 
     def outputs(self, source: Source, rows: Sequence[Tensor]) -> list[Output]:
         """What each lane's network says of its rows, without gradients: logits (n, K), features (n, D) a lane."""
-        return [infer(network, source, own) for network, own in zip(self.networks, rows, strict=True)]
+        return [infer(lane.network, source, own) for lane, own in zip(self._lanes, rows, strict=True)]
 
     def states(self) -> list[State]:
         """A copy of each lane's state."""
-        return [_state(n, o) for n, o in zip(self.networks, self.optimizers, strict=True)]
+        return [lane.state() for lane in self._lanes]
+
+
+class _Lane:
+    """One network and Adam's state of each of its parameters, by name."""
+
+    def __init__(self, network: Network, state: State | None):
+        self.network = network
+        if state is not None:
+            network.load_state_dict(network_state(state))
+        self._parameters = dict(network.named_parameters())
+        self._exp_avg = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
+        self._exp_avg_sq = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
+        self._steps = {name: torch.zeros((), device=p.device) for name, p in self._parameters.items()}
+        if state is not None:
+            self._restore(state)
+
+    def step(self, batch: Batch, loss: Loss, lr: float) -> float:
+        """One step of Adam; returns the loss before it."""
+        self.network.zero_grad()
+        value = loss(self.network(batch.images), batch)
+        value.backward()
+        self._adam(lr)
+        return value.item()
+
+    def state(self) -> State:
+        state = {"step": torch.stack(list(self._steps.values())).max().cpu()}
+        for name, parameter in self._parameters.items():
+            state[f"network.{name}"] = parameter.detach().clone()
+            state[f"exp_avg.{name}"] = self._exp_avg[name].clone()
+            state[f"exp_avg_sq.{name}"] = self._exp_avg_sq[name].clone()
+        return state
+
+    @torch.no_grad()
+    def _adam(self, lr: float) -> None:
+        # As a function: to construct torch.optim.Adam imports the compiler, 1.2 s and 115 MB in every process.
+        # The classifier gets no gradient, and stays as it is, when features alone are matched.
+        names = [name for name, parameter in self._parameters.items() if parameter.grad is not None]
+        adam(
+            [self._parameters[name] for name in names],
+            [self._parameters[name].grad for name in names],
+            [self._exp_avg[name] for name in names],
+            [self._exp_avg_sq[name] for name in names],
+            [],
+            [self._steps[name] for name in names],
+            fused=True,
+            amsgrad=False,
+            beta1=BETA_1,
+            beta2=BETA_2,
+            lr=lr,
+            weight_decay=0,
+            eps=EPSILON,
+            maximize=False,
+        )
+
+    def _restore(self, state: State) -> None:
+        for name in self._parameters:
+            self._exp_avg[name].copy_(state[f"exp_avg.{name}"])
+            self._exp_avg_sq[name].copy_(state[f"exp_avg_sq.{name}"])
+            self._steps[name].copy_(state["step"])
 
 
 class StackedLanes:
@@ -151,33 +206,3 @@ def infer(network: Network, source: Source, rows: Tensor) -> Output:
 def network_state(state: State) -> State:
     """The parameters within a lane's state, by the network's own names."""
     return {name.removeprefix("network."): t for name, t in state.items() if name.startswith("network.")}
-
-
-def _step(network: Network, optimizer: torch.optim.Adam, batch: Batch, loss: Loss) -> float:
-    optimizer.zero_grad(set_to_none=True)
-    value = loss(network(batch.images), batch)
-    value.backward()
-    optimizer.step()
-    return value.item()
-
-
-def _state(network: Network, optimizer: torch.optim.Adam) -> State:
-    # A parameter that got no gradient in this stage (the classifier, when features are matched) has no moments yet.
-    state: State = {"step": torch.zeros(())}
-    for name, parameter in network.named_parameters():
-        adam = optimizer.state.get(parameter, {})
-        state[f"network.{name}"] = parameter.detach().clone()
-        for moment in ("exp_avg", "exp_avg_sq"):
-            state[f"{moment}.{name}"] = adam.get(moment, torch.zeros_like(parameter)).detach().clone()
-        state["step"] = torch.maximum(state["step"], adam.get("step", state["step"]).cpu())
-    return state
-
-
-def _restore(network: Network, optimizer: torch.optim.Adam, state: State) -> None:
-    network.load_state_dict(network_state(state))
-    for name, parameter in network.named_parameters():
-        optimizer.state[parameter] = {
-            "step": state["step"].to(parameter.device, copy=True),
-            "exp_avg": state[f"exp_avg.{name}"].clone(),
-            "exp_avg_sq": state[f"exp_avg_sq.{name}"].clone(),
-        }
