@@ -1,12 +1,14 @@
 """How far a chain is: a line an epoch on standard error, and in a terminal a bar below them."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-from sermodels.chain import Report
+from sermodels.cache import BusyError
+from sermodels.chain import POLL_S, Report, Wait
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.lanes import Tick
@@ -14,7 +16,7 @@ from sermodels.stages import STAGES, settings_of, stage_of
 
 
 @contextmanager
-def shown(data: TrialData, config: ChainConfig, *, stacked: bool) -> Iterator[tuple[Report, Tick]]:
+def shown(data: TrialData, config: ChainConfig, *, stacked: bool) -> Iterator[tuple[Report, Tick, Wait]]:
     """Yield what `Chain.run` takes.
 
     Args:
@@ -24,6 +26,7 @@ def shown(data: TrialData, config: ChainConfig, *, stacked: bool) -> Iterator[tu
     """
     console = Console(stderr=True)
     ends = _ends(data, config, stacked)
+    waited: set[str] = set()
     columns = BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("chain", total=max(ends.values()))
@@ -37,7 +40,13 @@ def shown(data: TrialData, config: ChainConfig, *, stacked: bool) -> Iterator[tu
                 line = _line(stage, f"{epoch:{len(str(epochs))}}/{epochs}", len(config.lanes), metrics)
                 console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-        yield report, lambda: bar.advance(task)
+        def wait(busy: BusyError) -> None:
+            if busy.key not in waited:
+                console.print(f"{busy}: waiting for it", soft_wrap=True, markup=False, highlight=False)
+            waited.add(busy.key)
+            time.sleep(POLL_S)
+
+        yield report, lambda: bar.advance(task), wait
 
 
 def _ends(data: TrialData, config: ChainConfig, stacked: bool) -> dict[tuple[str, int], int]:

@@ -32,6 +32,7 @@ class Args:
     home: Path = Path(os.environ.get("SER_HOME", "runs"))  # all state; on a cluster, a folder that every node sees
     tracking_uri: str | None = os.environ.get("MLFLOW_TRACKING_URI")  # if not given, the database HOME/mlflow.db
     address: str | None = None  # of a Ray cluster; if not given, RAY_ADDRESS, or a Ray of its own on this machine
+    prune_cache: float | None = None  # GB: keep HOME/stages below it, dropping what was least recently used
     dry_run: bool = False  # check everything, say what would be done, and start nothing
 
 
@@ -53,7 +54,7 @@ def main(args: Args) -> None:
     home = open_home(args.home)
     name = args.name or f"{Path(args.preset).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     tracker = Tracker(args.tracking_uri or home.tracking_uri, home.artifacts)
-    result = run_sweep(plan, name, home, tracker, args.address)
+    result = run_sweep(plan, name, home, tracker, address=args.address, cache_gb=args.prune_cache)
     print(summary(result, name, home, tracker))
 
 

@@ -57,8 +57,8 @@ def main(args: Args) -> None:
     data, stacked = TrialData(store, config, device), device != "cpu"
     chain = Chain(config, data, StageCache(open_home(args.home).stages), stacked=stacked)
     try:
-        with shown(data, config, stacked=stacked) as (report, tick):
-            result = chain.run(report, tick)
+        with shown(data, config, stacked=stacked) as told:
+            result = chain.run(*told)
     except NonFiniteLossError as error:
         raise UserError(f"{error}: training diverged; lower the lr of this stage or of one before it") from None
     trained, reused = sum(result.trained_seconds.values()), sum(result.reused_seconds.values())

@@ -11,11 +11,13 @@ def summary(result: SweepResult, name: str, home: Home, tracker: Tracker) -> str
     confirmed = ""
     if "confirmed_val_uar" in selection:
         confirmed = f", confirmed on fresh seeds {selection['confirmed_val_uar']:.3f}"
+    trained, reused = result.trained_seconds, result.reused_seconds
     server = tracker.uri if tracker.uri.startswith("http") else None
     look = f"open {server}" if server else f"mlflow ui --backend-store-uri {tracker.uri}"
     place = f"--tracking-uri {tracker.uri}" if server else f"--home {home.root}"
     return "\n".join([
         f"sweep {name} finished in {result.seconds / 60:.1f} minutes",
+        f"training: {trained:.0f} s; finished stages that trials shared saved {reused:.0f} s more",
         f"winner: {label(result.params)}",
         f"  validation UAR {selection['val_uar']:.3f}{confirmed}",
         f"  test UAR {test['uar']:.3f}, WA {test['wa']:.3f} (chance UAR {test['chance']:.3f}, "

@@ -16,6 +16,7 @@ import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
+from search.cache_limit import CacheLimit
 from search.cluster import ray_session
 from search.export import bundle_winner, log_bundle
 from search.home import Home
@@ -26,6 +27,7 @@ from search.space import Space, configure
 from search.study import best, confirmed, create_study, open_study, params_of
 from search.tracking import Tracker, TrialLogger, label
 from search.trial import FINISHED, TrialSpec, run_trial
+from sermodels.cache import StageCache
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.provenance import provenance
@@ -43,9 +45,19 @@ class SweepResult:
     params: Params  # the winner's
     metrics: Mapping[str, Any]  # of its bundle: validation, selection, test
     seconds: float
+    trained_seconds: float  # that all trials together spent on epochs
+    reused_seconds: float  # that they would have spent, had they shared nothing
 
 
-def run_sweep(plan: Plan, name: str, home: Home, tracker: Tracker, address: str | None = None) -> SweepResult:
+def run_sweep(
+    plan: Plan,
+    name: str,
+    home: Home,
+    tracker: Tracker,
+    *,
+    address: str | None = None,
+    cache_gb: float | None = None,
+) -> SweepResult:
     """Run a planned sweep.
 
     Args:
@@ -54,6 +66,7 @@ def run_sweep(plan: Plan, name: str, home: Home, tracker: Tracker, address: str 
         home: where state is kept.
         tracker: where runs are logged.
         address: of a Ray cluster; None: RAY_ADDRESS if set (as in a Ray job), else a Ray of our own on this machine.
+        cache_gb: size in GB that the stage cache is kept below; None: it grows.
 
     Raises:
         UserError: the name is taken or not a name; no trial finished.
@@ -65,11 +78,11 @@ def run_sweep(plan: Plan, name: str, home: Home, tracker: Tracker, address: str 
     create_study(home.study(name), name)
     run_id = tracker.start_sweep(name, _tags(plan), _texts(plan))
     _say(f"sweep {name}: {plan.preset.trials} trials, runs at {tracker.uri}")
-    sweep = _Sweep(plan=plan, name=name, home=home, tracker=tracker, run_id=run_id)
+    sweep = _Sweep(plan=plan, name=name, home=home, tracker=tracker, run_id=run_id, cache_gb=cache_gb)
     outcome = "interrupted"
     try:
         with ray_session(address):
-            sweep.search()
+            seconds = sweep.search()
         winner, metrics = sweep.crown()
         outcome = FINISHED
     except UserError:
@@ -77,7 +90,7 @@ def run_sweep(plan: Plan, name: str, home: Home, tracker: Tracker, address: str 
         raise
     finally:
         tracker.end(run_id, outcome)
-    return SweepResult(run_id=run_id, params=winner, metrics=metrics, seconds=time.time() - began)
+    return SweepResult(run_id=run_id, params=winner, metrics=metrics, seconds=time.time() - began, **seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,32 +102,38 @@ class _Sweep:
     home: Home
     tracker: Tracker
     run_id: str  # of the parent run
+    cache_gb: float | None
 
-    def search(self) -> None:
-        """Run the trials of the preset, and then the best of them again on fresh seeds."""
+    def search(self) -> dict[str, float]:
+        """Run the trials of the preset, and then the best of them again on fresh seeds.
+
+        Returns:
+            `trained_seconds` and `reused_seconds`, summed over them.
+        """
         preset, size = self.plan.preset, self.plan.space.size()
         wanted = min(preset.trials, size or preset.trials)
         if wanted < preset.trials:
             _say(f"the space holds {wanted} configurations, fewer than {preset.trials} trials: all will be tried")
         spec = _spec(self.plan, self.name, self.home)
-        callbacks = [
-            TrialLogger(self.tracker, self.run_id, spec),
-            Progress(wanted, self.name, confirm=min(preset.confirm, wanted)),
-        ]
+        logger = TrialLogger(self.tracker, self.run_id, spec)
+        progress = Progress(wanted, self.name, confirm=min(preset.confirm, wanted))
+        limit = [] if self.cache_gb is None else [CacheLimit(StageCache(self.home.stages), self.cache_gb)]
         resources = {"cpu": preset.cpus, "gpu": preset.gpus}
         trainable = tune.with_resources(tune.with_parameters(run_trial, spec=spec), resources)
         run = tune.RunConfig(
             name=self.name,
             storage_path=str(self.home.tune),
-            callbacks=list(callbacks),  # Tune puts its own into the list
+            callbacks=[logger, progress, *limit],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             verbose=0,
         )
         try:
             tune.Tuner(trainable, tune_config=self._tune_config(), run_config=run).fit()
         finally:
-            for callback in callbacks:
-                callback.close()
+            logger.close()
+            progress.close()
+        self.tracker.log_figures(self.run_id, logger.seconds)
+        return logger.seconds
 
     def crown(self) -> tuple[Params, Mapping[str, Any]]:
         """Choose the winner, bundle and log it; returns its params and the bundle's metrics. Reads the test side.

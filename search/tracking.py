@@ -137,6 +137,7 @@ class TrialLogger(LoggerCallback):
     """Writes what trials report into their runs, from the driver's process."""
 
     def __init__(self, tracker: Tracker, parent: str, spec: TrialSpec):
+        self.seconds = {"trained_seconds": 0.0, "reused_seconds": 0.0}  # of all finished trials
         self._tracker, self._parent, self._spec = tracker, parent, spec
         self._runs: dict[str, str] = {}  # Tune's trial id → run id
         self._open: set[str] = set()  # run ids; that of a trial which is to be started again is among them
@@ -162,6 +163,7 @@ class TrialLogger(LoggerCallback):
         if outcome == FINISHED:
             self._tracker.log_figures(run_id, final_figures(result))
             self._tracker.tag(run_id, {"ser.reused": reused_stages(result)})
+            self.seconds = {name: seconds + result[name] for name, seconds in self.seconds.items()}
         if outcome == FAILED:
             self._tracker.tag(run_id, {"ser.reason": result["reason"][:5000]})
         if outcome:

@@ -4,6 +4,7 @@ teacher → features of the frozen teacher, computed once → match → student 
 L lanes, R rows of the trial, D feature size.
 """
 
+import logging
 import math
 import secrets
 import statistics
@@ -29,7 +30,13 @@ from sermodels.training_log import Entry
 Report = Callable[[int, Mapping[str, float]], None]
 Wait = Callable[[BusyError], None]
 
+logger = logging.getLogger(__name__)
+
 POLL_S = 1.0  # seconds between two looks at a stage that another process is training
+
+
+class StageGoneError(Exception):
+    """A finished stage is no longer in the cache: somebody deleted or pruned it meanwhile."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -106,7 +113,12 @@ class Chain:
         Raises:
             NonFiniteLossError: a lane's loss became infinite or not a number.
         """
-        histories = {stage: self._run_stage(stage, report, tick, wait) for stage in STAGES}
+        while True:
+            try:
+                histories = {stage: self._run_stage(stage, report, tick, wait) for stage in STAGES}
+                break
+            except StageGoneError as gone:
+                logger.warning("%s: it is trained again", gone)
         seconds = {stage: self._seconds(stage, of_stage) for stage, of_stage in histories.items()}
         last = [history[-1] for history in histories["student"]]
         return ChainResult(
@@ -119,7 +131,11 @@ class Chain:
         )
 
     def student(self, lane: int) -> Network:
-        """The trained student of one lane; `run` must have finished."""
+        """The trained student of one lane; `run` must have finished.
+
+        Raises:
+            StageGoneError: it has left the cache since.
+        """
         return self._network("student", lane)
 
     def _run_stage(self, stage: StageName, report: Report, tick: Tick, wait: Wait) -> list[History]:
@@ -225,8 +241,8 @@ class Chain:
         if epochs == 0:
             return network
         checkpoint = self._find(stage, lane)
-        assert checkpoint, f"{stage} of lane {lane} was never begun"
-        assert checkpoint.epoch == epochs, f"{stage} of lane {lane} is not finished"
+        if checkpoint is None or checkpoint.epoch != epochs:
+            raise StageGoneError(f"{stage} {self._key(stage, lane)[:12]} is not in {self.cache.root}")
         network.load_state_dict(network_state(checkpoint.load(self.data.device)))
         return network
 

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save, save_file
 
-from sermodels.cache import StageCache
+from sermodels.cache import BusyError, StageCache
 
 KEY = "0123"
 
@@ -172,3 +172,20 @@ def test_damaged_features_are_passed_over(cache, damage):
     else:
         path.write_bytes(DAMAGES[damage](path.read_bytes()))
     assert cache.load_features(KEY, 2) is None
+
+
+def test_a_claim_keeps_others_away_from_its_lanes_alone(cache):
+    with cache.claim("match", ["a", "b"]):
+        assert [cache.is_busy("match", key) for key in "abc"] == [True, True, False]
+        assert not cache.is_busy("student", "a")
+        with pytest.raises(BusyError) as refused:
+            StageCache(cache.root).claim("match", ["0", "b"])
+        assert (refused.value.stage, refused.value.key) == ("match", "b")
+        assert not cache.is_busy("match", "0"), "who does not get all lanes holds none"
+    assert not cache.is_busy("match", "a")
+
+
+def test_a_claim_ends_with_an_error_inside_it(cache):
+    with pytest.raises(ZeroDivisionError), cache.claim("match", ["a"]):
+        _ = 1 / 0
+    assert not cache.is_busy("match", "a")

@@ -1,0 +1,24 @@
+"""Keeping the stage cache below a size while a sweep runs."""
+
+from typing import Any
+
+from ray.tune import Callback
+
+from sermodels.cache import StageCache
+from sermodels.pruning import prune
+
+
+class CacheLimit(Callback):
+    """Prunes the cache before the first trial and after each."""
+
+    def __init__(self, cache: StageCache, gigabytes: float):
+        """Keep `cache` below so many GB (1e9 bytes); what is just being trained stays in any case."""
+        self._cache, self._most = cache, gigabytes * 1e9
+
+    def setup(self, **_: Any) -> None:
+        """The sweep begins."""
+        prune(self._cache, self._most)
+
+    def on_trial_complete(self, **_: Any) -> None:
+        """A trial ended."""
+        prune(self._cache, self._most)

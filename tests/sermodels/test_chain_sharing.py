@@ -1,0 +1,147 @@
+"""Chains on one cache: each epoch of each lane is trained once, by one of them, and counted as its work."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sermodels.cache import BusyError, StageCache
+from sermodels.chain import Chain
+from sermodels.config import ChainConfig
+from sermodels.data import TrialData
+from sermodels.keys import stage_key
+from sermodels.training_log import read_all
+
+
+class InterruptedHereError(Exception):
+    """As if the process had been killed, at a place of the test's choosing."""
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config) -> ChainConfig:
+    return tiny_config(seeds=[0, 1])
+
+
+@pytest.fixture(scope="module")
+def data(store, config) -> TrialData:
+    return TrialData(store, config)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config, data, tmp_path_factory) -> Chain:
+    chain = Chain(config, data, StageCache(tmp_path_factory.mktemp("undisturbed")))
+    chain.run()
+    return chain
+
+
+def at_match(metrics) -> bool:
+    return "match/loss" in metrics
+
+
+def trained_once(root) -> int:
+    """Number of epochs in the training log, of which none may be there twice."""
+    epochs = [(entry.stage, entry.key, entry.epoch) for entry in read_all(root)]
+    assert len(epochs) == len(set(epochs))
+    return len(epochs)
+
+
+def assert_same_students(one: Chain, other: Chain) -> None:
+    for lane in range(len(one.config.lanes)):
+        a, b = one.student(lane).state_dict(), other.student(lane).state_dict()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_trials_that_share_stages_train_each_epoch_of_each_lane_once(config, data, tmp_path):
+    for alpha in (0, 1, 1):
+        Chain(replace(config, alpha=alpha), data, StageCache(tmp_path)).run()
+    assert trained_once(tmp_path) == 2 * 2 * (1 + 1 + 2)  # lanes, epochs; one teacher, one match, two students
+
+
+def test_the_log_says_who_trained_which_lane(config, data, tmp_path):
+    Chain(config, data, StageCache(tmp_path), owner="me").run()
+    teachers = [entry for entry in read_all(tmp_path) if entry.stage == "teacher"]
+    assert [(entry.epoch, entry.fold, entry.seed) for entry in teachers] == [(1, 0, 0), (1, 0, 1), (2, 0, 0), (2, 0, 1)]
+    assert {entry.owner for entry in teachers} == {"me"}
+    assert {entry.key for entry in teachers} == {stage_key(config, data.fingerprint, (0, s), "teacher") for s in (0, 1)}
+
+
+def test_what_the_same_owner_trained_before_an_interruption_is_its_own_work(config, data, tmp_path):
+    def interrupt(epoch, metrics) -> None:
+        if at_match(metrics):
+            raise InterruptedHereError
+
+    cache = StageCache(tmp_path)
+    with pytest.raises(InterruptedHereError):
+        Chain(config, data, cache, owner="me").run(interrupt)
+    mine, others = (Chain(config, data, cache, owner=name).run() for name in ("me", "another"))
+    assert set(mine.reused_seconds.values()) == {0}
+    assert set(others.trained_seconds.values()) == {0}
+    assert others.reused_seconds == pytest.approx(mine.trained_seconds)
+    assert mine.summary()["match/trained_seconds"] == mine.trained_seconds["match"] > 0
+
+
+def test_a_chain_waits_for_a_lane_in_training_elsewhere_and_holds_nothing_meanwhile(
+    config, data, undisturbed, tmp_path
+):
+    cache, looks = StageCache(tmp_path), []
+    keys = [stage_key(config, data.fingerprint, lane, "match") for lane in config.lanes]
+    elsewhere = cache.claim("match", [keys[1]])
+
+    def look(busy) -> None:
+        looks.append((busy.stage, busy.key, cache.is_busy("match", keys[0])))
+        elsewhere.close()
+
+    chain = Chain(config, data, cache)
+    chain.run(wait=look)
+    assert looks == [("match", keys[1], False)]
+    assert_same_students(chain, undisturbed)
+
+
+def test_a_chain_may_give_up_instead_of_waiting(config, data, tmp_path):
+    def give_up(busy) -> None:
+        raise busy
+
+    cache = StageCache(tmp_path)
+    key = stage_key(config, data.fingerprint, config.lanes[0], "teacher")
+    with cache.claim("teacher", [key]), pytest.raises(BusyError):
+        Chain(config, data, cache).run(wait=give_up)
+    assert trained_once(tmp_path) == 0
+
+
+@pytest.mark.parametrize("ends", [InterruptedHereError, SystemExit])
+def test_a_chain_that_ends_before_its_time_claims_nothing_any_more(config, data, tmp_path, ends):
+    def end(epoch, metrics) -> None:
+        raise ends
+
+    cache = StageCache(tmp_path)
+    with pytest.raises(ends):
+        Chain(config, data, cache).run(end)
+    assert not [path for path in tmp_path.glob("*/*") if cache.is_busy(path.parent.name, path.name)]
+
+
+def test_a_teacher_whose_features_were_not_written_gets_them_without_training(config, data, tmp_path):
+    cache = StageCache(tmp_path)
+    Chain(config, data, cache).run()
+    before = {path: path.read_bytes() for path in tmp_path.glob("teacher/*/features-*")}
+    for path in before:
+        path.unlink()
+    result = Chain(replace(config, alpha=3), data, cache).run()
+    assert {path: path.read_bytes() for path in tmp_path.glob("teacher/*/features-*")} == before
+    assert result.trained_seconds["teacher"] == 0
+    assert trained_once(tmp_path) == 2 * 2 * (1 + 1 + 2)
+
+
+def test_a_stage_that_is_deleted_while_the_chain_runs_is_trained_again(config, data, undisturbed, tmp_path):
+    root, times = tmp_path / "stages", []
+
+    def delete_once(epoch, metrics) -> None:
+        if at_match(metrics) and epoch == config.match.epochs:
+            times.append(epoch)
+            if len(times) == 1:
+                shutil.rmtree(root)
+
+    chain = Chain(config, data, StageCache(root))
+    chain.run(delete_once)
+    assert len(times) == 2
+    assert_same_students(chain, undisturbed)
