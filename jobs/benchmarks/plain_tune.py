@@ -36,7 +36,7 @@ from sermodels.metrics import score
 from sermodels.networks import Network, Output, build_student, build_teacher
 from sermodels.settings import flatten, merged, parse
 
-SEED = 0
+SEED = 0  # of first parameters, and of what is drawn for a view
 Seconds = dict[str, Counter[str]]  # by stage: "all", and of them "images" and "teacher_forward"
 
 
@@ -150,8 +150,9 @@ def main(task_file: Path, results_file: Path) -> None:
     grid = tuner.fit()
     if grid.errors:
         raise grid.errors[0]
-    trials = [{"params": flatten(result.config), **result.metrics} for result in grid]
-    results_file.write_text(json.dumps(trials, default=str))
+    told = ("val_uar", "val_loss", "seconds")
+    trials = [{"params": flatten(r.config), **{name: r.metrics[name] for name in told}} for r in grid]
+    results_file.write_text(json.dumps(trials))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ start to its end. The store is built before; once for all sweeps, so its seconds
 The limit is Amdahl's: what remains of the plain sweep if everything that this system saves cost nothing at all. Of the
 plain sweep's core-seconds, C cores × its wall seconds W, these can be saved:
 
-    images           decoding, views and log-mel images in every access: they are in the store
+    images           decoding, views and log-mel images in every access, and in a new process loading what they need:
+                     they are in the store
     teacher forward  in every step and validation of match and student: its features are in a table
     repeats          of stages that another trial trains, too: 22 of 24 teachers and 18 of 24 matches
     start-up         of Ray, and of a process for each trial; cores that wait for the last trial
@@ -17,7 +18,7 @@ plain sweep's core-seconds, C cores × its wall seconds W, these can be saved:
     limit = C · W / (C · W − images − teacher forward − repeats − start-up)
 
 Each alone gives `limit_of_…` in the same way. Images and forward passes within repeats are counted as images and
-forward passes alone. On two idle cores about 7 minutes.
+forward passes alone. On two idle cores about 9 minutes.
 """
 
 import json
@@ -46,11 +47,9 @@ from sermodels.stages import STAGES, StageName, settings_of
 from sermodels.store import Store
 
 EPOCHS = 3  # of every stage
-SAME = 1e-3  # relative: networks may round otherwise on batches of another size, and Adam magnifies it
+SAME = 1e-4  # relative: networks may round otherwise on batches of another size, and Adam magnifies it
 JOBS = Path(__file__).parents[1]
 STATE = ("RAY_ADDRESS", "SER_HOME", "MLFLOW_TRACKING_URI")  # of the user's environment: both sides are on their own
-
-
 Scores = Mapping[str, tuple[float, float]]  # params of a trial, as text → validation UAR and loss of its last epoch
 
 
@@ -109,7 +108,7 @@ def measure(scratch: Path, study: Study | None = None) -> Result:
 
 def _run_plain(study: Study, store: Store, scratch: Path) -> Plain:
     task, results = scratch / "task.json", scratch / "plain.json"
-    task.write_text(json.dumps(_task(study, store, scratch)))
+    task.write_text(json.dumps(task_of(study, store, scratch)))
     wall_s = _run("plain Ray Tune", "-m", "benchmarks.plain_tune", task, results)
     trials = json.loads(results.read_text())
 
@@ -151,7 +150,7 @@ def _run(title: str, *command: str | Path) -> float:
     return time.perf_counter() - began
 
 
-def _task(study: Study, store: Store, scratch: Path) -> dict[str, Any]:
+def task_of(study: Study, store: Store, scratch: Path) -> dict[str, Any]:
     """What the plain script needs to know of the task: recordings, rows of each side, batches of each epoch."""
     config = study.configurations()[0]
     (lane,), data = config.lanes, TrialData(store, config)
