@@ -1,5 +1,6 @@
 """The connection to Ray: a cluster's, or a Ray of our own on this machine."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         UserError: no cluster answers at the address.
     """
     os.environ.update(SETTINGS)
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses the tables, which nobody reads
     on_sigterm = signal.getsignal(signal.SIGTERM)
     address = address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": "warning"}

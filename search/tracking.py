@@ -8,10 +8,12 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import requests
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -46,8 +48,9 @@ class Tracker:
         self.uri = uri
         check_reachable(uri)
         try:
-            self.client = MlflowClient(uri)
-            self.experiment = self._experiment(artifacts)
+            with _alone(uri):
+                self.client = MlflowClient(uri)
+                self.experiment = self._experiment(artifacts)
         except MlflowException as error:
             raise UserError(f"--tracking-uri {uri}: {str(error).splitlines()[0]}") from None
 
@@ -130,7 +133,12 @@ class Tracker:
         if found:
             return found.experiment_id
         location = None if self.uri.startswith("http") else artifacts.as_uri()
-        return self.client.create_experiment(EXPERIMENT, artifact_location=location)
+        try:
+            return self.client.create_experiment(EXPERIMENT, artifact_location=location)
+        except MlflowException:  # somebody else did, just now
+            if found := self.client.get_experiment_by_name(EXPERIMENT):
+                return found.experiment_id
+            raise
 
 
 class TrialLogger(LoggerCallback):
@@ -235,6 +243,15 @@ def check_reachable(uri: str) -> None:
             f"--tracking-uri {uri}: no MLflow server answers there ({type(error).__name__}); "
             "start one with `mlflow server`, or leave the option out for a local database"
         ) from None
+
+
+def _alone(uri: str) -> AbstractContextManager:
+    """Keep others away from a database file: two that make its tables at the same time get in each other's way."""
+    if not uri.startswith("sqlite:///"):
+        return nullcontext()
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(database.with_name(f".{database.name}.lock"))
 
 
 def _environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections import Counter
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.settings import merged, parse
+from sermodels.training_log import read_all
 
 GRID = {
     "description": "four trials, two teachers",
@@ -172,6 +174,25 @@ def test_the_best_is_trained_again_on_seeds_that_did_not_choose_it(hard, tmp_pat
     assert again.data.metrics["val_uar"] == max(run.data.metrics["val_uar"] for run in hard.confirmations)
     assert hard.parent.data.metrics["confirmed_val_uar"] == again.data.metrics["val_uar"]
     assert hard.parent.data.metrics["val_uar"] == winner.data.metrics["val_uar"]
+
+
+def test_a_later_sweep_goes_on_where_trials_were_pruned_and_says_what_it_reused(hard):
+    preset = hard.preset.with_name("whole.yaml")
+    preset.write_text(yaml.safe_dump(HARD | {"scheduler": "none", "confirm": 0}))
+    words = ["--store", hard.store.path, "--preset", preset, "--name", "whole", "--home", hard.home]
+    assert job("sweep.py", *words).returncode == 0
+    entries = read_all(hard.home / "stages")
+    assert set(Counter((entry.stage, entry.key, entry.epoch) for entry in entries).values()) == {1}
+    # The overflowing one fails before its first epoch is done, so it is not there.
+    assert Counter(entry.stage for entry in entries if entry.owner.startswith("whole/")) == {"student": 2 * 4}
+    runs = hard.client.search_runs([hard.parent.info.experiment_id], "tags.`ser.sweep` = 'whole'")
+    finished = [run for run in runs if run.data.tags["ser.kind"] == "trial" and run.info.status == "FINISHED"]
+    assert len(finished) == 4
+    reused = Counter(run.data.tags["ser.reused"] for run in finished)
+    assert reused["teacher, match, student"] == 2, "those that had been finished"
+    for run in finished:
+        assert run.data.tags["ser.reused"].startswith("teacher, match, student")
+        assert run.data.metrics["teacher/reused_seconds"] > 0 == run.data.metrics["teacher/trained_seconds"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,114 @@
+"""One process serves many trials: what the one before left behind must not reach the next."""
+
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+from conftest import TINY
+from ray import tune
+
+from search.trial import TrialSpec, run_trial
+from sermodels.cache import StageCache
+from sermodels.chain import Chain
+from sermodels.config import ChainConfig
+from sermodels.data import TrialData
+from sermodels.networks import Network
+from sermodels.settings import merged, parse
+
+PARAMS = [
+    {"alpha": 1.0, "encoding": "ice"},
+    {"alpha": 1e39},  # fails: its loss is infinite
+    {"alpha": 0.0, "dim": 8, "seeds": [3], "student.lr": 1e-2},
+    {"alpha": 2.0},  # stopped within its student stage
+    {"alpha": 1.0, "encoding": "none", "student.depth": 2},
+    {"alpha": 1.0, "encoding": "ice", "seeds": [7]},
+]
+
+
+def noted_trial(config, spec: TrialSpec, notes: str) -> None:
+    """As the trial, but for a line on what its process holds when it begins."""
+    gc.collect()
+    alive = [type(o).__name__ for o in gc.get_objects() if isinstance(o, Chain | TrialData | Network | torch.Tensor)]
+    line = {"pid": os.getpid(), "threads": torch.get_num_threads(), "alive": sorted(set(alive))}
+    line["open"] = sorted(os.readlink(f) for f in Path("/proc/self/fd").iterdir() if "stages" in _target(f))
+    with Path(notes).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    run_trial(config, spec)
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return ""
+
+
+@pytest.fixture(scope="module")
+def trials(store, tmp_path_factory):
+    """Results of six trials on one core, by place in PARAMS, and what each found in its process."""
+    folder = tmp_path_factory.mktemp("reuse")
+    spec = TrialSpec(
+        sweep="reuse",
+        store=str(store.path),
+        fingerprint=store.fingerprint,
+        stages=str(folder / "stages"),
+        chain=TINY,
+        fresh_seeds=(1,),
+        threads=1,
+        device="cpu",
+        hang_s=60,
+    )
+    notes = folder / "notes.jsonl"
+    space = {"kind": "trial", "params": tune.grid_search(PARAMS)}
+    trainable = tune.with_parameters(noted_trial, spec=spec, notes=str(notes))
+    config = tune.TuneConfig(reuse_actors=True)
+
+    def stop(trial_id, result) -> bool:
+        return result["config"]["params"]["alpha"] == 2.0 and "student_epoch" in result
+
+    run = tune.RunConfig(storage_path=str(folder / "tune"), stop=stop, verbose=0)
+    here = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}  # of `noted_trial`, for Ray's processes
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env=here)
+    try:
+        grid = tune.Tuner(trainable, param_space=space, tune_config=config, run_config=run).fit()
+    finally:
+        ray.shutdown()
+    results = {PARAMS.index(result.config["params"]): result.metrics for result in grid}
+    return results, [json.loads(line) for line in notes.read_text().splitlines()]
+
+
+def test_one_process_serves_them_all(trials):
+    assert len({note["pid"] for note in trials[1]}) == 1
+    assert len(trials[1]) == len(PARAMS)
+
+
+def test_no_network_tensor_file_or_claim_of_a_trial_outlives_it(trials):
+    for note in trials[1]:
+        assert note["alive"] == trials[1][0]["alive"]
+        assert note["open"] == []
+
+
+def test_each_has_the_outcome_and_the_score_that_it_has_alone(trials, store, tmp_path):
+    results = trials[0]
+    assert [results[n].get("outcome") for n in range(len(PARAMS))] == [
+        "finished",
+        "failed",
+        "finished",
+        None,
+        "finished",
+        "finished",
+    ]
+    for n in (0, 2, 4, 5):
+        config = parse(ChainConfig, merged(TINY, PARAMS[n]), "alone")
+        alone = Chain(config, TrialData(store, config), StageCache(tmp_path / str(n))).run().summary()
+        for name in ("val_uar", "val_wa", "val_macro_f1"):
+            assert results[n][name] == alone[name]
+
+
+def test_threads_are_those_of_the_trial(trials):
+    assert {note["threads"] for note in trials[1][1:]} == {1}
