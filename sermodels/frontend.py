@@ -16,7 +16,8 @@ from sermodels.config import Augmentation, FrontEnd
 from sermodels.randomness import generator
 
 VIEWS = ("original", "noise", "shift", "speed")
-FRAMES_AT_ONCE = 128  # their spectra stay in the processor's cache; whole clips take twice as long
+FRAMES_AT_ONCE = 64  # their spectra stay in the processor's cache; whole clips take twice as long
+FEWEST_FRAMES = 16  # a product of fewer columns is summed in another order, to other last bits
 
 
 class LogMel(nn.Module):
@@ -29,44 +30,77 @@ class LogMel(nn.Module):
     def __init__(self, settings: FrontEnd) -> None:
         super().__init__()
         self.settings = settings
-        window = torch.hamming_window(settings.win_length, dtype=torch.float64)
-        before = (settings.n_fft - settings.win_length) // 2
-        self.register_buffer("window", F.pad(window, (before, settings.n_fft - settings.win_length - before)))
+        self.register_buffer("window", torch.hamming_window(settings.win_length, dtype=torch.float64))
         self.register_buffer("filters_MF", _mel_filters(settings))
+        weights_TW = _columns(torch.eye(self._frames()), settings.width)
+        weights_TW[0] = 1  # so that there is one even if a clip ends before the first column's middle
+        self.register_buffer("shown", weights_TW.any(dim=1).nonzero().squeeze(1))  # frames that columns are made from
 
     def power(self, waveform: Tensor) -> Tensor:
         """Mel power of the first `clip_s` seconds: (..., samples) → (..., M, frames).
 
-        Frames are centred; those that lie wholly behind the end of a short clip are left out: they are 0.
+        Frames are centred; those wholly behind the end of a short clip are left out: they are 0.
         """
-        size, hop = self.settings.n_fft, self.settings.hop_length
-        waveform = waveform[..., : self.settings.clip_samples]
-        frames = min(self._frames(), -(-(waveform.shape[-1] + size // 2) // hop))
-        behind = (frames - 1) * hop + size - size // 2 - waveform.shape[-1]
-        # Zeros at both ends: a reflected edge would put sound into the padding of a short clip.
-        # In float32 rounding alone moves the quiet bins beside a loud one by 1e-3.
-        framed = F.pad(waveform, (size // 2, behind)).double().unfold(-1, size, hop)
-        parts = [self._spectrum_power(part) for part in framed.split(FRAMES_AT_ONCE, dim=-2)]
-        return self.filters_MF @ torch.cat(parts, dim=-2).mT
+        framed = self._framed(waveform)
+        return self._power_of(framed, torch.arange(framed.shape[-2], device=framed.device))
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Image in 0…1 of float32 values that float16 holds exactly: (..., samples) → (..., M, W)."""
-        power = self.power(waveform)
-        peak = power.amax(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(power.dtype).tiny)
+        """Image in 0…1 of float32 values that float16 holds exactly: (..., samples) → (..., M, W).
+
+        Of all frames only those are transformed that a column is made from, or that may hold the maximum.
+        """
+        framed = self._framed(waveform)
+        shown = self.shown[self.shown < framed.shape[-2]]
+        power = self._power_of(framed, shown)
+        peak = self._peak(framed, shown, power).clamp(min=torch.finfo(power.dtype).tiny)
         level_db = (10 * torch.log10(power / peak)).clamp(min=self.settings.floor_db)
-        sounding = 1 - level_db / self.settings.floor_db
-        image_MT = F.pad(sounding, (0, self._frames() - sounding.shape[-1]))
+        image_MT = power.new_zeros(*power.shape[:-1], self._frames())
+        image_MT[..., shown] = 1 - level_db / self.settings.floor_db
         return _columns(image_MT, self.settings.width).half().float()
 
     def _frames(self) -> int:
         """T, of a clip of full length."""
-        size, hop = self.settings.n_fft, self.settings.hop_length
-        return 1 + (self.settings.clip_samples + 2 * (size // 2) - size) // hop
+        size = self.settings.n_fft
+        return 1 + (self.settings.clip_samples + 2 * (size // 2) - size) // self.settings.hop_length
 
-    def _spectrum_power(self, framed: Tensor) -> Tensor:
-        """(..., frames, n_fft) float64 → (..., frames, F) float32."""
-        spectrum = torch.fft.rfft(framed * self.window)
-        return (spectrum.real.square() + spectrum.imag.square()).float()
+    def _framed(self, waveform: Tensor) -> Tensor:
+        """What each frame sees, as far as frames hold a sample: (..., samples) → (..., frames, win_length) float64.
+
+        The waveform is cut to the clip's length and has zeros before and behind it: a reflected edge would put sound
+        into the padding of a short clip. In float32, quiet bins beside a loud one would be off by 1e-3.
+        """
+        waveform = waveform[..., : self.settings.clip_samples].double()
+        samples, hop, size = waveform.shape[-1], self.settings.hop_length, self.settings.win_length
+        before = self.settings.n_fft // 2 - (self.settings.n_fft - size) // 2
+        frames = min(self._frames(), -(-(samples + before) // hop))
+        return F.pad(waveform, (before, (frames - 1) * hop + size - before - samples)).unfold(-1, size, hop)
+
+    def _power_of(self, framed: Tensor, frames: Tensor) -> Tensor:
+        """Mel power of the frames of some numbers: (..., frames, win_length) → (..., M, numbers) float32."""
+        missing = self.settings.n_fft - self.settings.win_length
+        parts = []
+        for numbers in frames.split(FRAMES_AT_ONCE):
+            # In place: fresh memory costs more than the arithmetic on it.
+            windowed = framed.index_select(-2, numbers).mul_(self.window)
+            spectrum = torch.fft.rfft(F.pad(windowed, (missing // 2, missing - missing // 2)))
+            parts.append(spectrum.real.square().add_(spectrum.imag.square()).float())
+        padding = max(0, FEWEST_FRAMES - len(frames))
+        power = self.filters_MF @ F.pad(torch.cat(parts, dim=-2), (0, 0, 0, padding)).mT
+        return power[..., : len(frames)]
+
+    def _peak(self, framed: Tensor, shown: Tensor, shown_power: Tensor) -> Tensor:
+        """The largest mel power of all frames, those included that no column shows: (..., 1, 1).
+
+        By Parseval's theorem no mel band holds more than half the energy of the frame's spectrum.
+        """
+        peak = shown_power.amax(dim=(-2, -1), keepdim=True)
+        bound = self.settings.n_fft / 2 * (framed.square() @ self.window.square())
+        exceeding = (1.001 * bound > peak.squeeze(-1)).reshape(-1, framed.shape[-2]).any(dim=0)  # more, for rounding
+        exceeding[shown] = False
+        if not exceeding.any():
+            return peak
+        others = self._power_of(framed, exceeding.nonzero().squeeze(1))
+        return torch.maximum(peak, others.amax(dim=(-2, -1), keepdim=True))
 
 
 @torch.no_grad()

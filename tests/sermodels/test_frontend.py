@@ -97,6 +97,17 @@ def test_long_recordings_are_cut_at_the_clip_length():
     assert torch.equal(log_mel(waveform, PAPER), log_mel(waveform[: 4 * RATE], PAPER))
 
 
+@pytest.mark.parametrize("sample", range(20_000, 20_512, 64))
+def test_the_loudest_frame_counts_even_between_columns(sample):
+    waveform = 0.01 * speechlike(3)
+    waveform[sample - 50 : sample + 50] += torch.sin(torch.arange(100.0))
+    power = LogMel(PAPER).power(waveform)
+    level_db = (10 * torch.log10(power / power.max())).clamp(min=-80)
+    image = torch.nn.functional.pad(1 + level_db / 80, (0, 1001 - power.shape[1]))
+    expected = torch.nn.functional.interpolate(image[None], size=128, mode="linear")[0].half().float()
+    assert torch.equal(log_mel(waveform, PAPER), expected)
+
+
 @pytest.mark.parametrize("seconds", [0.01, 1, 3.99])
 def test_a_short_recording_equals_itself_with_zeros_behind(seconds):
     waveform = speechlike(seconds)
