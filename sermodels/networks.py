@@ -73,8 +73,8 @@ class Network(nn.Module):
 
     def forward(self, images_B1HW: Tensor) -> Output:
         """(B, 1, H, W) with pixels in 0…1 → logits (B, K) and features (B, D)."""
-        encoded_BND = self.encoder(self._tokens(images_B1HW))
-        features_BD = encoded_BND[:, 0] if self.pooling == "token" else encoded_BND[:, 1:].mean(1)
+        pooled = slice(1) if self.pooling == "token" else slice(1, None)  # the class token comes first
+        features_BD = self.encoder(self._tokens(images_B1HW), pooled).mean(1)
         return Output(self.classify(features_BD), features_BD)
 
     def attention(self, images_B1HW: Tensor) -> list[Tensor]:

@@ -1,11 +1,14 @@
 """The parts of a vision transformer on spectrograms: patches, positional encodings, attention, encoder.
 
-B images, C channels, H × W pixels, N tokens, D token size, K heads, E head size.
+B images, C channels, H × W pixels, N tokens, M of them wanted, D token size, K heads, E head size.
 Block and sizes as the paper's authors published them: pre-norm, head size independent of D, no dropout.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+ALL = slice(None)  # tokens
 
 
 def to_patches(images_BCHW: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -63,25 +66,28 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * heads * head_dim, bias=False)
         self.out = nn.Linear(heads * head_dim, dim)
 
-    def forward(self, x_BND: Tensor) -> Tensor:
-        """(B, N, D) → (B, N, D)."""
-        q_BKNE, k_BKNE, v_BKNE = self._heads(x_BND)
-        mixed_BKNE = _attend(q_BKNE, k_BKNE) @ v_BKNE
-        return self.out(mixed_BKNE.transpose(1, 2).flatten(2))
+    def forward(self, x_BND: Tensor, wanted: slice = ALL) -> Tensor:
+        """(B, N, D) → (B, M, D): what the wanted tokens take from all."""
+        q_BKME, k_BKNE, v_BKNE = self._heads(x_BND, wanted)
+        mixed_BKME = _attend(q_BKME, k_BKNE) @ v_BKNE
+        return self.out(mixed_BKME.transpose(1, 2).flatten(2))
 
     def weights(self, x_BND: Tensor) -> Tensor:
         """How much each token (third axis) attends to each (fourth): (B, K, N, N), rows summing to 1."""
-        q_BKNE, k_BKNE, _ = self._heads(x_BND)
+        q_BKNE, k_BKNE, _ = self._heads(x_BND, ALL)
         return _attend(q_BKNE, k_BKNE)
 
-    def _heads(self, x_BND: Tensor) -> tuple[Tensor, ...]:
-        qkv = self.qkv(x_BND).unflatten(2, (3, self.heads, -1))  # B N 3 K E
-        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    def _heads(self, x_BND: Tensor, wanted: slice) -> tuple[Tensor, Tensor, Tensor]:
+        inner = self.out.in_features  # K · E
+        q_weight, kv_weight = self.qkv.weight.split((inner, 2 * inner))
+        q_BMKE = F.linear(x_BND[:, wanted], q_weight).unflatten(2, (self.heads, -1))
+        kv = F.linear(x_BND, kv_weight).unflatten(2, (2, self.heads, -1))  # B N 2 K E
+        return q_BMKE.transpose(1, 2), *kv.permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def _attend(q_BKNE: Tensor, k_BKNE: Tensor) -> Tensor:
+def _attend(q_BKME: Tensor, k_BKNE: Tensor) -> Tensor:
     # Written out: as fast on a CPU as the fused kernel at some hundred tokens, and torch.func.vmap can batch it.
-    return (q_BKNE @ k_BKNE.mT * q_BKNE.shape[-1] ** -0.5).softmax(dim=-1)
+    return (q_BKME @ k_BKNE.mT * q_BKME.shape[-1] ** -0.5).softmax(dim=-1)
 
 
 class Block(nn.Module):
@@ -93,10 +99,10 @@ class Block(nn.Module):
         self.attention = Attention(dim, heads, head_dim)
         self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
 
-    def forward(self, x_BND: Tensor) -> Tensor:
-        """(B, N, D) → (B, N, D)."""
-        x_BND = x_BND + self.attention(self.norm(x_BND))
-        return x_BND + self.mlp(x_BND)
+    def forward(self, x_BND: Tensor, wanted: slice = ALL) -> Tensor:
+        """(B, N, D) → (B, M, D): the wanted tokens after the block."""
+        x_BMD = x_BND[:, wanted] + self.attention(self.norm(x_BND), wanted)
+        return x_BMD + self.mlp(x_BMD)
 
 
 class Encoder(nn.Module):
@@ -107,11 +113,12 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads, head_dim, mlp) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x_BND: Tensor) -> Tensor:
-        """(B, N, D) → (B, N, D)."""
-        for block in self.blocks:
+    def forward(self, x_BND: Tensor, wanted: slice = ALL) -> Tensor:
+        """(B, N, D) → (B, M, D): the wanted tokens after the last block, which computes no others."""
+        *earlier, last = self.blocks
+        for block in earlier:
             x_BND = block(x_BND)
-        return self.norm(x_BND)
+        return self.norm(last(x_BND, wanted))
 
     def attention(self, x_BND: Tensor) -> list[Tensor]:
         """The attention weights of each block: a list of (B, K, N, N)."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sermodels.config import ChainConfig, Student, Teacher
-from sermodels.networks import Network, build_student, build_teacher
+from sermodels.networks import Network, Output, build_student, build_teacher
 from sermodels.vit import coordinates, sinusoids, to_patches
 
 IMAGE = (32, 24)
@@ -102,6 +102,25 @@ def test_a_student_is_the_reference_without_stem_and_encoding(images, pooling):
     assert output.features.shape == (3, settings.dim)
     assert torch.equal(network.classify(output.features), output.logits)
     assert not [name for name in network.state_dict() if name.startswith(("stem", "positions"))]
+
+
+@pytest.mark.parametrize("make", [teacher, student])
+@pytest.mark.parametrize("pooling", ["token", "mean"])
+def test_leaving_out_tokens_that_nobody_reads_changes_neither_output_nor_gradients(images, make, pooling):
+    network = shake(make(pooling=pooling))
+    encoded = network.encoder(network._tokens(images))  # all tokens of the last block
+    features = encoded[:, 0] if pooling == "token" else encoded[:, 1:].mean(1)
+    assert encoded.shape == (3, 1 + IMAGE[1], 20)
+    expected, output = Output(network.classify(features), features), network(images)
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradients(network, output), gradients(network, expected), rtol=1e-10, atol=1e-12)
+
+
+def gradients(network: Network, output: Output) -> dict[str, Tensor]:
+    """Of a loss in which every logit and every feature weighs differently."""
+    loss = sum((torch.arange(part.numel()) * part.flatten()).sum() for part in output)
+    names, parameters = zip(*network.named_parameters(), strict=True)
+    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (6, 1), (1, 4), (6, 12)])
