@@ -28,6 +28,7 @@ from sermodels.cache import BusyError, StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
+from sermodels.memory import give_back, keep_freed
 from sermodels.profile import count_macs, count_parameters
 from sermodels.settings import merged
 from sermodels.stages import Builder, settings_of, stage_of
@@ -64,6 +65,7 @@ def run_trial(config: dict[str, Any], spec: TrialSpec) -> None:
         spec: what the trials share.
     """
     torch.set_num_threads(spec.threads)
+    keep_freed()
     watch = _Watchdog(spec.hang_s)
     try:
         tune.report(_train(config, spec, watch))
@@ -160,6 +162,7 @@ def _give_up(busy: BusyError) -> None:
 def _free_memory() -> None:
     """The process lives on and serves other trials, whose memory this one's garbage would take."""
     gc.collect()
+    give_back()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
