@@ -22,6 +22,7 @@ from sermodels.batches import Batch, Order, Source, draw_order
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, infer
+from sermodels.memory import keep_freed
 from sermodels.networks import Network, build_student, build_teacher
 from sermodels.stages import match_loss
 from sermodels.stages import measure as measure_rows
@@ -41,6 +42,7 @@ def measure(scratch: Path, rows: int = ROWS, config: ChainConfig | None = None) 
     """
     config = config or ChainConfig()
     torch.set_num_threads(1)
+    keep_freed()
     data = TrialData(open_store(generated_store(scratch / "noise.arrow", rows)), config)
     teacher = build_teacher(config, data.image, data.classes, seed=0).requires_grad_(False)
     targets, table_s = _table(data, teacher)

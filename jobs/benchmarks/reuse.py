@@ -29,6 +29,7 @@ from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
+from sermodels.memory import keep_freed
 from sermodels.stages import STAGES, settings_of, stage_of
 from sermodels.store import Store
 
@@ -61,6 +62,7 @@ def measure(scratch: Path, study: Study | None = None) -> Result:
         RuntimeError: sharing changed a score or a parameter.
     """
     torch.set_num_threads(1)
+    keep_freed()
     study = study or paper_sized(EPOCHS)
     store, configs = study.store(scratch), study.configurations()
     shared: list[Trained] = []
