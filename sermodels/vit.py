@@ -80,7 +80,8 @@ class Attention(nn.Module):
     def _heads(self, x_BND: Tensor, wanted: slice) -> tuple[Tensor, Tensor, Tensor]:
         inner = self.out.in_features  # K · E
         q_weight, kv_weight = self.qkv.weight.split((inner, 2 * inner))
-        q_BMKE = F.linear(x_BND[:, wanted], q_weight).unflatten(2, (self.heads, -1))
+        x_BMD = x_BND[:, wanted].contiguous()  # else F.linear rounds in another way where no gradient is asked for
+        q_BMKE = F.linear(x_BMD, q_weight).unflatten(2, (self.heads, -1))
         kv = F.linear(x_BND, kv_weight).unflatten(2, (2, self.heads, -1))  # B N 2 K E
         return q_BMKE.transpose(1, 2), *kv.permute(2, 0, 3, 1, 4).unbind(0)
 
