@@ -1,9 +1,12 @@
 """The published sizes of the paper's networks: parameters to the last one, MACs as printed and as counted by hand."""
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from sermodels.config import ChainConfig, Teacher
 from sermodels.networks import Network, build_student, build_teacher
@@ -12,6 +15,14 @@ from sermodels.profile import count_macs, count_parameters
 IMAGE, CLASSES, TOKENS = (128, 128), 7, 1 + 128
 PAPER = ChainConfig()
 LARGE = ChainConfig(teacher=Teacher(depth=12, heads=12))
+COUNT_STUDENT = """
+import sys
+from sermodels.config import ChainConfig
+from sermodels.networks import build_student
+from sermodels.profile import count_macs
+student = build_student(ChainConfig(), (128, 128), classes=7, seed=0)
+print(count_macs(student, (128, 128)), "torch._dynamo" in sys.modules)
+"""
 
 
 def vit_macs(depth: int, heads: int, channels: int) -> int:
@@ -43,3 +54,18 @@ def test_sizes_are_the_published_ones(build, config, parameters, printed_gmacs, 
 
 def test_student_costs_the_same_whatever_its_teacher():
     assert count_parameters(build_student(LARGE, IMAGE, CLASSES, 0)) == 1_417_991
+
+
+@pytest.mark.parametrize("patch", ["128x1", "16x16", "8x32"])
+@pytest.mark.parametrize("build", [build_teacher, build_student])
+def test_macs_are_those_that_torch_counts_while_all_tokens_are_computed(build, patch):
+    config = ChainConfig(patch=patch, dim=20, mlp=12, head_dim=6, teacher=Teacher(depth=2, heads=3, stem=(4, 2)))
+    network = build(config, IMAGE, CLASSES, 0)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.classify(network.encoder(network._tokens(torch.rand(1, 1, *IMAGE)))[:, 0])
+    assert count_macs(network, IMAGE) == counter.get_total_flops() // 2
+
+
+def test_counting_does_not_import_the_compiler():
+    shown = subprocess.run([sys.executable, "-c", COUNT_STUDENT], capture_output=True, text=True, check=True)
+    assert shown.stdout == f"{vit_macs(3, 5, channels=1)} False\n"
