@@ -6,10 +6,8 @@ import torch
 
 from sermodels.errors import UserError
 
-Device = Literal["auto", "cpu", "cuda"]
 
-
-def use(device: Device, threads: int) -> str:
+def use(device: Literal["auto", "cpu", "cuda"], threads: int) -> str:
     """Set PyTorch's threads on the CPU and return the device: "cpu" or "cuda".
 
     Raises:

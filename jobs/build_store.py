@@ -17,14 +17,10 @@ from pathlib import Path
 from typing import Annotated
 
 from _cli import run, words
-from _progress import counted
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from sermodels.config import Augmentation, FrontEnd
-from sermodels.corpora.read import read_corpus
 from sermodels.errors import UserError
-from sermodels.store import open_store
-from sermodels.store_build import build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +41,8 @@ class Args:
 
 def main(args: Args) -> None:
     """Verify a store, or build it unless it is there."""
+    from sermodels.store import open_store  # so that --help answers at once
+
     if args.verify == (args.corpus is not None) or (args.verify and args.out is None):
         raise UserError("give --corpus, to build its store, or --verify and --out STORE alone, to check a finished one")
     out = args.out or Path("runs/stores", args.corpus)
@@ -58,6 +56,11 @@ def main(args: Args) -> None:
 
 
 def _build(args: Args, out: Path) -> None:
+    from _progress import counted
+
+    from sermodels.corpora.read import read_corpus
+    from sermodels.store_build import build
+
     root = args.root or (Path("runs/corpora/synthetic") if args.corpus == "synthetic" else None)
     if root is None:
         raise UserError(f"--root is missing: the folder where corpus {args.corpus} lies")

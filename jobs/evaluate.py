@@ -12,17 +12,16 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from _cli import run
-from _device import use
 from _table import confusion_table
 from tyro.conf import Positional, arg
 
-from sermodels.bundle import FINGERPRINT, Bundle, load_bundle
-from sermodels.evaluate import caveat, chance, check_same_task, describe, evaluate, rows_of
 from sermodels.files import replacing
-from sermodels.store import open_store
+
+if TYPE_CHECKING:
+    from sermodels.bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +36,12 @@ class Args:
 
 def main(args: Args) -> None:
     """Measure, print, and write if asked to."""
+    from _device import use  # so that --help answers at once
+
+    from sermodels.bundle import FINGERPRINT, load_bundle
+    from sermodels.evaluate import chance, check_same_task, describe, evaluate, rows_of
+    from sermodels.store import open_store
+
     use("cpu", threads=1)  # as in training: the same sums in the same order
     bundle, store = load_bundle(args.model), open_store(args.store)
     check_same_task(bundle, store)
@@ -52,7 +57,9 @@ def main(args: Args) -> None:
     print(_text(figures))
 
 
-def _note(bundle: Bundle, side: str, known: bool) -> str:
+def _note(bundle: "Bundle", side: str, known: bool) -> str:
+    from sermodels.evaluate import caveat
+
     if not known:
         return "not the store that the model was trained on: all of it counts as unheard"
     if side == "all":

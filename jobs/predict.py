@@ -12,17 +12,16 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from _cli import run
-from _device import use
 from _table import aligned
 from tyro.conf import Positional, arg
 
-from sermodels.audio import load
-from sermodels.bundle import Bundle, load_bundle
 from sermodels.errors import UserError
+
+if TYPE_CHECKING:
+    from sermodels.bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +35,10 @@ class Args:
 
 def main(args: Args) -> None:
     """Answer file by file."""
+    from _device import use  # so that --help answers at once
+
+    from sermodels.bundle import load_bundle
+
     if not args.files:
         raise UserError("no recordings given: name one file or more behind the model's folder")
     use("cpu", threads=1)
@@ -58,7 +61,11 @@ def main(args: Args) -> None:
         sys.exit(2)
 
 
-def _answer(bundle: Bundle, path: Path) -> dict[str, Any]:
+def _answer(bundle: "Bundle", path: Path) -> dict[str, Any]:
+    import torch
+
+    from sermodels.audio import load
+
     waveform = torch.from_numpy(load(path, bundle.frontend.sample_rate_hz))
     probabilities = dict(zip(bundle.emotions, bundle.classify([waveform])[0].tolist(), strict=True))
     emotion = max(probabilities, key=probabilities.get)

@@ -15,23 +15,14 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from _cli import run
-from _device import Device, use
-from _epochs import shown
 from tyro.conf import Positional, arg
 
-from search.home import open_home
-from sermodels.bundle import FINGERPRINT, check_replaceable, write_bundle
-from sermodels.cache import StageCache
-from sermodels.chain import Chain, NonFiniteLossError
 from sermodels.config import ChainConfig
-from sermodels.data import TrialData
 from sermodels.errors import UserError
-from sermodels.evaluate import run_figures
 from sermodels.settings import load_yaml, merged, parse, parse_overrides, to_plain
-from sermodels.store import open_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +33,24 @@ class Args:
     store: Path  # made by jobs/build_store.py
     config: Path | None = None  # YAML file of settings
     home: Path = Path(os.environ.get("SER_HOME", "runs"))  # finished stages are kept in HOME/stages
-    device: Device = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1  # of PyTorch on the CPU
     out: Path | None = None  # folder for the student of the first fold and seed; an older one is replaced
 
 
 def main(args: Args) -> None:
     """Check all that was given, train, write."""
+    from _device import use  # so that --help answers at once
+    from _epochs import shown
+
+    from search.home import open_home
+    from sermodels.bundle import FINGERPRINT, check_replaceable, write_bundle
+    from sermodels.cache import StageCache
+    from sermodels.chain import Chain, NonFiniteLossError
+    from sermodels.data import TrialData
+    from sermodels.evaluate import run_figures
+    from sermodels.store import open_store
+
     config = parse(ChainConfig, load_yaml(args.config), str(args.config)) if args.config else ChainConfig()
     config = parse(ChainConfig, merged(to_plain(config), parse_overrides(args.settings)), "command line")
     if args.out:
