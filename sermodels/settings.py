@@ -112,7 +112,7 @@ def unknown(what: str, name: str, names: Collection[str]) -> str:
     """One clause of an error: an unknown name and the valid one nearest to it, or all valid ones if none is near."""
     ends = [valid for valid in names if valid.endswith(f".{name}")]
     near = ends[:1] or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"the nearest valid name is {near[0]!r}" if near else f"valid names are {', '.join(names)}"
+    hint = f"the nearest valid name is {near[0]!r}" if near else f"valid names are {', '.join(names) or 'none'}"
     return f"unknown {what} {name!r}; {hint}"
 
 

@@ -1,14 +1,14 @@
 """The one door to all corpora: a name, a place and options become a corpus."""
 
-import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sermodels.corpora import cremad, emodb, folder, savee, synthetic, table
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
+from sermodels.settings import unknown
 
 READERS: Mapping[str, Callable[..., Corpus]] = {
     "emodb": emodb.read,
@@ -32,15 +32,10 @@ def read_corpus(name: str, root: Path, options: Mapping[str, Any]) -> Corpus:
         UserError: an unknown name, an option that the reader does not take, or whatever the reader finds.
     """
     if name not in READERS:
-        raise UserError(f"unknown corpus {name!r}; {_hint(name, list(READERS))}")
+        raise UserError(unknown("corpus", name, READERS))
     reader = READERS[name]
     _, *taken = inspect.signature(reader).parameters
     for option in options:
         if option not in taken:
-            raise UserError(f"corpus {name} takes no option {option!r}; {_hint(option, taken)}")
+            raise UserError(f"corpus {name}: {unknown('option', option, taken)}")
     return reader(root, **options)
-
-
-def _hint(name: str, valid: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1)
-    return (f"the nearest is {near[0]!r}; " if near else "") + f"valid are: {', '.join(valid) or 'none'}"

@@ -8,7 +8,7 @@ from pathlib import Path
 class Utterance:
     """One recording of one speaker saying one sentence with one emotion."""
 
-    id: str  # unique in its corpus and the same on every machine: the path relative to the root, with "/"
+    id: str  # unique in its corpus and the same on every machine: the path below the folder of recordings, with "/"
     path: Path  # the audio file
     speaker: str
     emotion: str  # one of its corpus' emotions
