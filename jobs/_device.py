@@ -5,10 +5,11 @@ from typing import Literal
 import torch
 
 from sermodels.errors import UserError
+from sermodels.memory import keep_freed
 
 
 def use(device: Literal["auto", "cpu", "cuda"], threads: int) -> str:
-    """Set PyTorch's threads on the CPU and return the device: "cpu" or "cuda".
+    """Set threads and memory for training on the CPU, and return the device: "cpu" or "cuda".
 
     Raises:
         UserError: no thread, or no GPU where one is asked for.
@@ -16,6 +17,7 @@ def use(device: Literal["auto", "cpu", "cuda"], threads: int) -> str:
     if threads < 1:
         raise UserError(f"--threads {threads}: must be at least 1")
     torch.set_num_threads(threads)
+    keep_freed()
     gpu = torch.cuda.is_available()
     if device == "cuda" and not gpu:
         raise UserError("--device cuda: PyTorch finds no GPU here; use --device cpu")
