@@ -22,7 +22,7 @@ from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.keys import stage_key, stage_material
 from sermodels.lanes import LoopedLanes, StackedLanes, State, Tick, infer, network_state
-from sermodels.networks import Network
+from sermodels.networks import Network, require_fit
 from sermodels.provenance import provenance
 from sermodels.stages import STAGES, Builder, StageName, learning_rate, loss_of, measure, settings_of
 from sermodels.training_log import Entry
@@ -88,7 +88,11 @@ class Chain:
             stacked: train all lanes in one program instead of one after the other; None: on a GPU.
             owner: who is said to have trained, in the training log. What the same owner trained earlier, before it was
                 interrupted, counts as trained and not as reused. If not given, a name of its own.
+
+        Raises:
+            UserError: the patch does not divide the images.
         """
+        require_fit(config.patch_shape, data.image)
         self.config, self.data, self.cache = config, data, cache
         self.build = Builder(config=config, image=data.image, classes=data.classes)
         self.owner = owner or secrets.token_hex(4)

@@ -59,9 +59,7 @@ class Network(nn.Module):
             UserError: the patch does not divide the image.
         """
         super().__init__()
-        if image[0] % patch[0] or image[1] % patch[1]:
-            size, tile = "×".join(map(str, image)), "x".join(map(str, patch))
-            raise UserError(f"patch {tile} does not divide the image of {size} pixels")
+        require_fit(patch, image)
         self.encoding, self.pooling = encoding, pooling
         self.stem = _stem(stem)
         channels = stem[-1] if stem else 1
@@ -97,6 +95,17 @@ class Network(nn.Module):
             self.register_buffer("positions", sinusoids(tokens, dim), persistent=False)
         elif self.encoding == "learned":
             self.positions = nn.Parameter(0.02 * torch.randn(tokens, dim))
+
+
+def require_fit(patch: tuple[int, int], image: tuple[int, int]) -> None:
+    """Make sure that patches tile an image, both (height, width) in pixels.
+
+    Raises:
+        UserError: they do not.
+    """
+    if image[0] % patch[0] or image[1] % patch[1]:
+        size, tile = "×".join(map(str, image)), "x".join(map(str, patch))
+        raise UserError(f"patch {tile} does not divide the image of {size} pixels")
 
 
 def build_teacher(config: ChainConfig, image: tuple[int, int], classes: int, seed: int) -> Network:
