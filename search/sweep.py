@@ -132,7 +132,7 @@ class _Sweep:
         finally:
             logger.close()
             progress.close()
-        self.tracker.log_figures(self.run_id, logger.seconds)
+        self.tracker.log(self.run_id, figures=logger.seconds)
         return logger.seconds
 
     def crown(self) -> tuple[Params, Mapping[str, Any]]:
@@ -153,10 +153,10 @@ class _Sweep:
             figures["confirmed_val_uar"] = score
         metrics = self._bundle(winner, {"sweep": self.name, "params": winner, **figures})
         child = self.tracker.trial_run(self.run_id, self.name, winner, kind="trial")
-        self.tracker.tag(child, {"ser.winner": "true"})
-        self.tracker.tag(self.run_id, {"ser.winner": label(winner), "ser.winner_run": child})
-        test = {"test_uar": metrics["test"]["uar"], "test_wa": metrics["test"]["wa"]}
-        self.tracker.log_figures(self.run_id, figures | test)
+        self.tracker.log(child, tags={"ser.winner": "true"})
+        figures |= {"test_uar": metrics["test"]["uar"], "test_wa": metrics["test"]["wa"]}
+        tags = {"ser.winner": label(winner), "ser.winner_run": child}
+        self.tracker.log(self.run_id, figures=figures, tags=tags)
         return winner, metrics
 
     def _tune_config(self) -> tune.TuneConfig:

@@ -89,30 +89,38 @@ class Tracker:
         self.client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in params.items()])
         return run.info.run_id
 
-    def log_epochs(self, run_id: str, epochs: Iterable[Mapping[str, float]]) -> None:
-        """Write the metrics of epochs in one batch; each mapping has its number as "epoch"."""
-        now = round(time.time() * 1000)
-        metrics = [
-            Metric(name, float(value), now, int(row["epoch"]))
-            for row in epochs
-            for name, value in row.items()
-            if name != "epoch"
-        ]
-        if metrics:
-            self.client.log_batch(run_id, metrics=metrics)
+    def log(
+        self,
+        run_id: str,
+        *,
+        epochs: Iterable[Mapping[str, float]] = (),
+        figures: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write everything in one batch: a database confirms each.
 
-    def log_figures(self, run_id: str, figures: Mapping[str, float]) -> None:
-        """Write final figures, without a step."""
+        Args:
+            run_id: of the run.
+            epochs: metrics of epochs, each with its number as "epoch".
+            figures: metrics without a step.
+            tags: what to call it.
+        """
         now = round(time.time() * 1000)
-        self.client.log_batch(run_id, metrics=[Metric(name, float(v), now, 0) for name, v in figures.items()])
-
-    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        self.client.log_batch(run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+        metrics = [Metric(name, float(value), now, 0) for name, value in (figures or {}).items()]
+        for row in epochs:
+            values = ((name, value) for name, value in row.items() if name != "epoch")
+            metrics += [Metric(name, float(value), now, int(row["epoch"])) for name, value in values]
+        words = [RunTag(name, str(word)) for name, word in (tags or {}).items()]
+        if metrics or words:
+            self.client.log_batch(run_id, metrics=metrics, tags=words)
 
     def end(self, run_id: str, outcome: str) -> None:
         """Close a run; `outcome` is finished, pruned, failed or interrupted."""
-        self.tag(run_id, {OUTCOME: outcome})
+        self.log(run_id, tags={OUTCOME: outcome})
+        self.terminate(run_id, outcome)
+
+    def terminate(self, run_id: str, outcome: str) -> None:
+        """Close a run that has the tag of its outcome."""
         self.client.set_terminated(run_id, STATUS[outcome])
 
     def find_sweep(self, name: str) -> Run:
@@ -166,25 +174,31 @@ class TrialLogger(LoggerCallback):
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
         """Write the epochs of a result; of the last one, the final figures or the reason of the failure."""
         run_id = self._runs[trial.trial_id]
-        self._tracker.log_epochs(run_id, filter(lambda row: self._is_new(run_id, row), result.get("epochs", ())))
-        outcome = result.get("outcome")
+        epochs = [row for row in result.get("epochs", ()) if self._is_new(run_id, row)]
+        outcome, figures, tags = result.get("outcome"), {}, {}
         if outcome == FINISHED:
-            self._tracker.log_figures(run_id, final_figures(result))
-            self._tracker.tag(run_id, {"ser.reused": reused_stages(result)})
+            figures, tags = final_figures(result), {"ser.reused": reused_stages(result)}
             self.seconds = {name: seconds + result[name] for name, seconds in self.seconds.items()}
         if outcome == FAILED:
-            self._tracker.tag(run_id, {"ser.reason": result["reason"][:5000]})
+            tags = {"ser.reason": result["reason"][:5000]}
+        if outcome in STATUS:
+            tags[OUTCOME] = outcome
         if outcome:
             self._outcomes[trial.trial_id] = outcome
+        self._tracker.log(run_id, epochs=epochs, figures=figures, tags=tags)
 
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """Close the run. A trial that ended without saying how was stopped by the scheduler."""
         if (run_id := self._runs.pop(trial.trial_id, None)) is None:
             return
-        outcome = FAILED if failed else self._outcomes.get(trial.trial_id, "pruned")
-        if outcome != WAITING:
-            self._tracker.end(run_id, outcome)
-            self._open.discard(run_id)
+        told = self._outcomes.get(trial.trial_id)
+        if failed or told is None:
+            self._tracker.end(run_id, FAILED if failed else "pruned")
+        elif told == WAITING:
+            return
+        else:
+            self._tracker.terminate(run_id, told)
+        self._open.discard(run_id)
 
     def _is_new(self, run_id: str, row: Mapping[str, float]) -> bool:
         """Whether an epoch is seen for the first time: a trial whose process died tells its past again."""
