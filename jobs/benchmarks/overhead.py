@@ -79,7 +79,7 @@ def measure(scratch: Path, trials: int = TRIALS, emodb_rows: int = EMODB_ROWS) -
     preset.write_text(dump_yaml(preset_of(trials, slots)))
     run_python(f"a sweep of {trials} trials", "-m", "benchmarks.overhead", store, preset, home.root, figures)
     told = json.loads(figures.read_text())
-    spans = _spans(MlflowClient(home.tracking_uri))
+    spans = spans_of(MlflowClient(home.tracking_uri))
     plan = make_plan(generated_store(scratch / "emodb-sized.arrow", emodb_rows), "cpu")
     return _result(spans, slots, told, plan)
 
@@ -129,8 +129,8 @@ class _TimedClient:
         return timed
 
 
-def _spans(client: MlflowClient) -> list[Span]:
-    """The trials of the sweep, in the order of their ends."""
+def spans_of(client: MlflowClient) -> list[Span]:
+    """The trials in a database, in the order of their ends; at most 10,000."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, "tags.`ser.kind` = 'trial'", max_results=10_000)
     return sorted(map(_span, runs), key=lambda span: span.end)

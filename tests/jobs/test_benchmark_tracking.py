@@ -1,0 +1,79 @@
+"""The benchmarks `overhead` and `scale`, at tiny sizes: that what they add up is right. No times."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from search.study import open_study
+
+
+@pytest.fixture(autouse=True)
+def _jobs_importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "jobs"))
+
+
+def spans(*pairs):
+    from benchmarks.overhead import Span
+
+    return [Span(start=start, end=end, trained_s=1.0, duration_s=1.5) for start, end in pairs]
+
+
+def test_overhead_of_a_short_sweep_is_made_up_of_its_parts(tmp_path):
+    from benchmarks.overhead import measure
+
+    result = measure(tmp_path, trials=8, emodb_rows=280)
+    parts, (share,) = result.parts, result.further
+    assert result.value * parts["trials_counted"] == pytest.approx(
+        parts["slots"] * parts["wall_counted_s"] - parts["trained_counted_s"]
+    )
+    assert 0 < parts["trials_counted"] <= 8
+    assert 0 < parts["trained_counted_s"] <= parts["trained_s"]
+    assert parts["mlflow_log_batch_s_a_trial"] > 0
+    assert share.value == pytest.approx(100 * result.value * 8 / share.parts["training_estimated_s"])
+    assert (share.parts["trials"], share.parts["distinct_teacher"]) == (8, 4)
+
+
+def test_all_slots_work_from_the_first_moment_when_as_many_trials_are_under_way():
+    from benchmarks.overhead import all_work_from
+
+    assert all_work_from(spans((0, 4), (5, 9), (7, 8), (8, 9)), slots=2) == 7
+    assert all_work_from(spans((0, 4), (5, 9)), slots=1) == 0
+    with pytest.raises(RuntimeError, match="never were 2 trials under way at once"):
+        all_work_from(spans((0, 4), (4, 9)), slots=2)
+
+
+def test_of_a_trial_that_was_under_way_only_the_rest_counts():
+    (span,) = spans((2, 6))
+    assert [span.within(since) for since in (0, 3, 7)] == [1, 0.75, 0]
+
+
+def test_scale_measures_every_size_and_names_the_largest_exponent(tmp_path, monkeypatch):
+    from benchmarks import scale
+
+    monkeypatch.setattr(
+        scale, "_sweep_apart", lambda folder, sampler, n: {"trials_s": 0.1 * n**3, "driver_gains_mb": 0.5 * n}
+    )
+    result = scale.measure(tmp_path, rows=(100, 280), trials={"random": (2, 4)})
+    parts = result.parts
+    assert result.value == parts["random_exponent"] == pytest.approx(3)
+    assert parts["random_driver_gains_kb_a_trial"] == pytest.approx(500)
+    assert parts["rows"] == [100, 280]
+    assert len(parts["open_s"]) == len(parts["batch_s"]) == len(parts["open_private_mb"]) == 2
+
+
+def test_a_sweep_of_instant_trials_goes_through_tune_journal_and_tracking(tmp_path):
+    from benchmarks.child import run_python
+
+    run_python("3 instant trials", "-m", "benchmarks.scale", tmp_path, "tpe", 3)
+    study = open_study(tmp_path / "studies" / "scale.journal", "scale")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
+    found = json.loads((tmp_path / "figures.json").read_text())  # written only if MLflow has all three
+    assert found["trials_s"] > 0
+
+
+def test_exponent_of_linear_and_quadratic_growth():
+    from benchmarks.scale import exponent
+
+    assert exponent([10, 100, 1000], [3, 30, 300]) == pytest.approx(1)
+    assert exponent([10, 100, 1000], [1, 100, 10_000]) == pytest.approx(2)
