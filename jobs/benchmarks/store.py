@@ -9,7 +9,6 @@ counted is what is each one's own (unique set size) beyond what it had with ever
 """
 
 import multiprocessing
-import re
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -23,6 +22,7 @@ from _progress import counted
 from torch import Tensor
 
 from benchmarks.inputs import generated_store, recordings
+from benchmarks.memory import private_mb
 from benchmarks.result import Result
 from sermodels import audio
 from sermodels.batches import Order, Source, draw_order
@@ -164,14 +164,8 @@ def _memory(path: Path) -> Result:
 def _read_an_epoch(path: Path, connection: Connection) -> None:
     """In a process of its own: report private memory before and after, then stay until told to end."""
     torch.set_num_threads(1)
-    before_mb = _private_mb()
+    before_mb = private_mb()
     data = TrialData(open_store(path), CONFIG)
     _from_store(Source(data=data, targets=torch.empty(1, len(data), 0)), epoch=1)
-    connection.send((before_mb, _private_mb()))
+    connection.send((before_mb, private_mb()))
     connection.recv()
-
-
-def _private_mb() -> float:
-    """Unique set size of this process."""
-    rollup = Path("/proc/self/smaps_rollup").read_text()
-    return sum(int(kib) for kib in re.findall(r"^Private_\w+: +(\d+) kB", rollup, re.MULTILINE)) * 1024 / 1e6

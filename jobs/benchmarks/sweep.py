@@ -18,14 +18,12 @@ plain sweep's core-seconds, C cores × its wall seconds W, these can be saved:
     limit = C · W / (C · W − images − teacher forward − repeats − start-up)
 
 Each alone gives `limit_of_…` in the same way. Images and forward passes within repeats are counted as images and
-forward passes alone. On two idle cores about 9 minutes.
+forward passes alone. On two idle cores about 11 minutes.
 """
 
 import json
 import math
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +33,7 @@ from typing import Any
 import numpy as np
 from mlflow import MlflowClient
 
+from benchmarks.child import JOBS, run_python
 from benchmarks.result import Result
 from benchmarks.study import DISTINCT, SPACE, Study, paper_sized
 from search.home import Home
@@ -46,10 +45,8 @@ from sermodels.splits import split
 from sermodels.stages import STAGES, StageName, settings_of
 from sermodels.store import Store
 
-EPOCHS = 3  # of every stage
+EPOCHS = 5  # of every stage; the fewer, the more of the time is start-up
 SAME = 1e-4  # relative: networks may round otherwise on batches of another size, and Adam magnifies it
-JOBS = Path(__file__).parents[1]
-STATE = ("RAY_ADDRESS", "SER_HOME", "MLFLOW_TRACKING_URI")  # of the user's environment: both sides are on their own
 Scores = Mapping[str, tuple[float, float]]  # params of a trial, as text → validation UAR and loss of its last epoch
 
 
@@ -109,7 +106,7 @@ def measure(scratch: Path, study: Study | None = None) -> Result:
 def _run_plain(study: Study, store: Store, scratch: Path) -> Plain:
     task, results = scratch / "task.json", scratch / "plain.json"
     task.write_text(json.dumps(task_of(study, store, scratch)))
-    wall_s = _run("plain Ray Tune", "-m", "benchmarks.plain_tune", task, results)
+    wall_s = _seconds_of("plain Ray Tune", "-m", "benchmarks.plain_tune", task, results)
     trials = json.loads(results.read_text())
 
     def summed(part: str) -> dict[str, float]:
@@ -129,7 +126,7 @@ def _run_ours(study: Study, store: Store, scratch: Path) -> Ours:
     sweep = {"description": "benchmark", "chain": study.chain, "space": SPACE}
     preset.write_text(dump_yaml(sweep | {"trials": DISTINCT["student"], "sampler": "grid"}))
     words = ("--store", store.path, "--preset", preset, "--name", "benchmark", "--home", home.root)
-    wall_s = _run("this system", JOBS / "sweep.py", *words)
+    wall_s = _seconds_of("this system", JOBS / "sweep.py", *words)
     client = MlflowClient(home.tracking_uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, "tags.`ser.kind` = 'trial'")
@@ -141,12 +138,9 @@ def _run_ours(study: Study, store: Store, scratch: Path) -> Ours:
     )
 
 
-def _run(title: str, *command: str | Path) -> float:
-    """Run a Python program in jobs/, its output on standard error; its seconds."""
-    print(f"sweep: {title}", file=sys.stderr, flush=True)
-    environment = {name: value for name, value in os.environ.items() if name not in STATE}
+def _seconds_of(title: str, *words: object) -> float:
     began = time.perf_counter()
-    subprocess.run([sys.executable, *map(str, command)], cwd=JOBS, env=environment, stdout=sys.stderr, check=True)
+    run_python(f"sweep: {title}", *words)
     return time.perf_counter() - began
 
 
