@@ -50,11 +50,11 @@ class StudySearcher(Searcher):
         super().__init__(metric="score", mode="max")
         self._path, self._name, self._space, self._preset = path, name, space, preset
         self._turns = Turns(StageCache(stages))
-        self._known: dict[str, int] = {}  # key of the params → number of each trial that ended, runs or waits
         self._copies: dict[int, list[int]] = {}  # number of a trial not ended → numbers that wait for its outcome
         self._confirming = False
         self._held_back = False  # until a trial gets on: Tune asks many times a second, and each asking is written down
         self._live: Ledger | None = None
+        self._given: dict[str, int] | None = None  # see `_known`
         self._untried: Iterator[dict[str, Any]] | None = None  # points of the grid not looked at yet
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -119,13 +119,17 @@ class StudySearcher(Searcher):
         """The study, opened at first use and again after pickling."""
         if self._live is None:
             self._live = Ledger(self._path, self._name)
-            trials = self._live.study.get_trials(deepcopy=False)
             # A seed of its own for each opening: a search that goes on must not repeat its first proposals.
-            self._live.study.sampler = _sampler(self._preset, self._preset.search_seed + len(trials))
-            for trial in trials:
-                if trial.state.is_finished() and not {"copy_of", "interrupted"} & trial.user_attrs.keys():
-                    self._known[Space.key(params_of(trial))] = trial.number
+            seed = self._preset.search_seed + len(self._live.study.get_trials(deepcopy=False))
+            self._live.study.sampler = _sampler(self._preset, seed)
         return self._live
+
+    @property
+    def _known(self) -> dict[str, int]:
+        """Key of the params → number of each trial that ended, runs or waits; kept up here, not read again."""
+        if self._given is None:
+            self._given = self._ledger.ended()
+        return self._given
 
     def _new(self) -> Proposal | None:
         """Ask for proposals until one can be trained now; those that cannot yet are put into the waiting list."""
@@ -145,8 +149,6 @@ class StudySearcher(Searcher):
         return None
 
     def _all_given(self) -> bool:
-        ledger = self._ledger  # whose opening fills what is known
-        assert ledger
         return len(self._known) >= min(self._preset.trials, self._space.size() or math.inf)
 
     def _most_waiting(self) -> int:

@@ -72,6 +72,12 @@ class Ledger:
         self._storage = _journal(path)
         self.study = _load(self._storage, path, name)
 
+    def ended(self) -> dict[str, int]:
+        """Key of the params → number of each trial that has ended; not of copies, nor of what a dead driver left."""
+        finished = (trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished())
+        own = (trial for trial in finished if not {"copy_of", "interrupted"} & trial.user_attrs.keys())
+        return {Space.key(params_of(trial)): trial.number for trial in own}
+
     def note(self, number: int, result: Mapping[str, Any]) -> None:
         """Write down the score of a student epoch, if the result has one."""
         if not {"student_epoch", "score"} <= result.keys():

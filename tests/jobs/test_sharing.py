@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from processes import ROOT, environment, job, started, wait_for
 
 from sermodels.settings import merged
+from sermodels.stages import STAGES
 from sermodels.training_log import read_all
 
 GRID = {
@@ -44,72 +45,85 @@ def runs_of(home, kind):
     return [run for run in found if run.data.tags["ser.kind"] == kind]
 
 
-@pytest.fixture
-def long_teacher(tmp_path):
-    return written(tmp_path, merged(TINY, {"teacher.epochs": 300}))
+def scores(home, sweep):
+    """Validation UAR of each finished trial, by what it has of its own."""
+    finished = [run for run in runs_of(home, "trial") if run.data.tags["ser.outcome"] == "finished"]
+    mine = [run for run in finished if run.data.tags["ser.sweep"] == sweep]
+    return {(run.data.params["encoding"], run.data.params["alpha"]): run.data.metrics["val_uar"] for run in mine}
 
 
-def test_two_processes_started_together_train_a_teacher_once(store, tmp_path, long_teacher):
-    words = ["--store", store.path, "--config", long_teacher, "--home", tmp_path]
+@pytest.fixture(scope="module")
+def long_teacher(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("long"), merged(TINY, {"teacher.epochs": 300}))
+
+
+@pytest.fixture(scope="module")
+def pair(store, long_teacher, tmp_path_factory):
+    """The home on which two processes, started together, trained the same configuration."""
+    home = tmp_path_factory.mktemp("pair")
+    words = ["--store", store.path, "--config", long_teacher, "--home", home]
     with started("train.py", *words) as one, started("train.py", *words) as other:
         assert (one.wait(120), other.wait(120)) == (0, 0)
-    assert set(trained(tmp_path).values()) == {1}
-    assert {entry.epoch for entry in read_all(tmp_path / "stages") if entry.stage == "teacher"} == set(range(1, 301))
+    return home
 
 
-def test_when_a_process_is_killed_the_one_that_waits_goes_on_from_its_last_epoch(store, tmp_path, long_teacher):
-    undisturbed = job("train.py", "--store", store.path, "--config", long_teacher, "--home", tmp_path / "alone")
-    words = ["--store", store.path, "--config", long_teacher, "--home", tmp_path]
-    with started("train.py", *words) as one, started("train.py", *words) as other:
+@pytest.fixture(scope="module")
+def sweeps(store, tmp_path_factory):
+    """The home on which two sweeps, started together, searched the same space."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    words = ["--store", store.path, "--preset", written(folder, GRID), "--home", folder / "home"]
+    with started("sweep.py", *words, "--name", "one") as one, started("sweep.py", *words, "--name", "two") as two:
+        assert (one.wait(240), two.wait(240)) == (0, 0)
+    return folder / "home"
+
+
+def test_two_processes_started_together_train_a_teacher_once(pair):
+    assert set(trained(pair).values()) == {1}
+    assert {entry.epoch for entry in read_all(pair / "stages") if entry.stage == "teacher"} == set(range(1, 301))
+
+
+def test_when_a_process_is_killed_the_one_that_waits_goes_on_from_its_last_epoch(store, pair, tmp_path, long_teacher):
+    words = ["--store", store.path, "--config", long_teacher]
+    with started("train.py", *words, "--home", tmp_path) as one, started("train.py", *words, "--home", tmp_path) as two:
         wait_for(lambda: len(trained(tmp_path)) >= 5, one)
         first = read_all(tmp_path / "stages")[0].pid
-        assert first in (one.pid, other.pid)
+        assert first in (one.pid, two.pid)
         os.kill(first, signal.SIGKILL)
-        assert sorted((one.wait(120), other.wait(120))) == [-signal.SIGKILL, 0]
+        assert sorted((one.wait(120), two.wait(120))) == [-signal.SIGKILL, 0]
     counts = trained(tmp_path)
     assert len({entry.pid for entry in read_all(tmp_path / "stages")}) == 2
     assert len(counts) == 300 + 2 + 2
     assert sum(counts.values()) <= len(counts) + 1, "only the epoch that was under way may have been trained again"
-    again = job("train.py", *words)
-    assert json.loads(again.stdout) == json.loads(undisturbed.stdout)
+    disturbed, undisturbed = (job("train.py", *words, "--home", home) for home in (tmp_path, pair))
+    assert json.loads(disturbed.stdout) == json.loads(undisturbed.stdout)
 
 
-def test_two_sweeps_at_the_same_time_train_each_stage_once(store, tmp_path):
-    preset, home = written(tmp_path, GRID), tmp_path / "home"
-    words = ["--store", store.path, "--preset", preset, "--home", home]
-    with started("sweep.py", *words, "--name", "one") as one, started("sweep.py", *words, "--name", "two") as two:
-        assert (one.wait(240), two.wait(240)) == (0, 0)
-    counts = trained(home)
+def test_two_sweeps_at_the_same_time_train_each_stage_once(sweeps):
+    counts = trained(sweeps)
     assert (len(counts), set(counts.values())) == (EPOCHS, {1})
-    trials = runs_of(home, "trial")
-    assert {run.data.tags["ser.outcome"] for run in trials} == {"finished"}
-    scores = {}
-    for run in trials:
-        scores.setdefault((run.data.params["encoding"], run.data.params["alpha"]), []).append(
-            run.data.metrics["val_uar"]
-        )
-    assert [len(set(both)) for both in scores.values()] == [1] * 4
-    assert [len(both) for both in scores.values()] == [2] * 4
-    reused, spent = (sum(run.data.metrics[f"{name}_seconds"] for run in trials) for name in ("reused", "trained"))
-    assert spent == pytest.approx(sum(entry.seconds for entry in read_all(home / "stages")))
+    assert scores(sweeps, "one") == scores(sweeps, "two")
+    assert len(scores(sweeps, "one")) == 4
+
+
+def test_the_runs_of_all_sweeps_together_say_who_trained_and_who_reused(sweeps):
+    trials = runs_of(sweeps, "trial")
+    spent, reused = (sum(run.data.metrics[f"{name}_seconds"] for run in trials) for name in ("trained", "reused"))
+    assert spent == pytest.approx(sum(entry.seconds for entry in read_all(sweeps / "stages")))
     assert reused > 0
+    for run in trials:
+        alone = {stage for stage in STAGES if run.data.metrics[f"{stage}/reused_seconds"] == 0}
+        assert alone == {stage for stage in STAGES if stage not in run.data.tags["ser.reused"]}
 
 
-def test_a_cache_that_may_hold_nothing_changes_no_score(store, tmp_path):
-    preset = written(tmp_path, GRID)
-    for name, words in (("kept", []), ("pruned", ["--prune-cache", 0])):
-        home = tmp_path / name
-        done = job("sweep.py", "--store", store.path, "--preset", preset, "--home", home, "--name", name, *words)
-        assert done.returncode == 0, done.stderr
-    kept, pruned = (
-        {(r.data.params["encoding"], r.data.params["alpha"]): r.data.metrics["val_uar"] for r in runs_of(home, "trial")}
-        for home in (tmp_path / "kept", tmp_path / "pruned")
-    )
-    assert kept == pruned
-    assert list((tmp_path / "kept" / "stages").rglob("*.safetensors"))
-    left = {path.parent.parent.name for path in (tmp_path / "pruned" / "stages").rglob("*.safetensors")}
-    assert left <= {"teacher", "match", "student"}
-    assert sum(trained(tmp_path / "pruned").values()) >= EPOCHS
+def test_a_cache_that_may_hold_nothing_changes_no_score(store, sweeps, tmp_path):
+    words = ["--store", store.path, "--preset", written(tmp_path, GRID), "--home", tmp_path, "--name", "pruned"]
+    done = job("sweep.py", *words, "--prune-cache", 0)
+    assert done.returncode == 0, done.stderr
+    assert scores(tmp_path, "pruned") == scores(sweeps, "one")
+    kept, left = (len(list((home / "stages").rglob("epoch-*.safetensors"))) for home in (sweeps, tmp_path))
+    assert kept == 2 + 2 + 4
+    assert left <= 3, "what the bundle of the winner needed"
+    assert len(trained(tmp_path)) == EPOCHS
 
 
 def test_nodes_of_a_cluster_train_each_stage_once(store, tmp_path):
