@@ -18,7 +18,7 @@ plain sweep's core-seconds, C cores × its wall seconds W, these can be saved:
     limit = C · W / (C · W − images − teacher forward − repeats − start-up)
 
 Each alone gives `limit_of_…` in the same way. Images and forward passes within repeats are counted as images and
-forward passes alone. On two idle cores about 11 minutes.
+forward passes alone. On two idle cores about 16 minutes.
 """
 
 import json
@@ -45,7 +45,7 @@ from sermodels.splits import split
 from sermodels.stages import STAGES, StageName, settings_of
 from sermodels.store import Store
 
-EPOCHS = 5  # of every stage; the fewer, the more of the time is start-up
+EPOCHS = 8  # of every stage; the fewer, the more of the time is start-up
 SAME = 1e-4  # relative: networks may round otherwise on batches of another size, and Adam magnifies it
 Scores = Mapping[str, tuple[float, float]]  # params of a trial, as text → validation UAR and loss of its last epoch
 
