@@ -26,6 +26,7 @@ class Progress(Callback):
         self.wanted, self.title, self.confirm = wanted, title, confirm
         self.ended: Counter[str] = Counter()  # outcome → trials
         self.confirmed = 0  # of the confirmations, those that ended
+        self.waiting: set[str] = set()  # configurations whose next stage another process is training
         self.best: tuple[float, str] | None = None  # score, configuration
         self._running: dict[str, dict[str, Any]] = {}  # Tune's trial id → last result
         self._labels: dict[str, str] = {}
@@ -36,6 +37,7 @@ class Progress(Callback):
         """A trial begins, or begins again after its process died."""
         self._labels[trial.trial_id] = label(trial.config["params"])
         self._running[trial.trial_id] = {}
+        self.waiting.discard(self._labels[trial.trial_id])
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
         """A trial reports: epochs, or its end."""
@@ -49,7 +51,9 @@ class Progress(Callback):
         """A trial ended by itself, or was stopped by the scheduler."""
         last = self._running.pop(trial.trial_id, {})
         outcome = last.get("outcome", "pruned")
-        if outcome != WAITING:  # it will be back
+        if outcome == WAITING:
+            self.waiting.add(self._labels[trial.trial_id])
+        else:
             self._count(trial, outcome)
         if outcome == FAILED:
             Console(stderr=True).print(f"trial {self._labels[trial.trial_id]} failed: {last['reason']}", markup=False)
@@ -85,6 +89,8 @@ class Progress(Callback):
         parts = [f"{self.title}: {done}/{self.wanted} trials done{others}, {len(self._running)} running"]
         if self.confirm and done >= self.wanted:
             parts.append(f"{self.confirmed}/{self.confirm} confirmed on fresh seeds")
+        if self.waiting:
+            parts.append(f"{len(self.waiting)} waiting for a stage that another process is training")
         if self.best:
             parts.append(f"best val UAR {self.best[0]:.3f} ({self.best[1]})")
         elapsed = time.monotonic() - self._began

@@ -140,13 +140,13 @@ class StudySearcher(Searcher):
                 return None
             from_grid = self._preset.sampler == "grid" or asked == MAX_ASKS
             if from_grid and not self._enqueue_untried():
-                return None
+                return self._confirmation()
             if (proposal := self._ask()) is None:
                 continue
             if self._turns.may_start(proposal):
                 return proposal
             self._turns.waiting.append(proposal)
-        return None
+        return self._confirmation()
 
     def _all_given(self) -> bool:
         return len(self._known) >= min(self._preset.trials, self._space.size() or math.inf)

@@ -45,8 +45,8 @@ class SweepResult:
     params: Params  # the winner's
     metrics: Mapping[str, Any]  # of its bundle: validation, selection, test
     seconds: float
-    trained_seconds: float  # that all trials together spent on epochs
-    reused_seconds: float  # that they would have spent, had they shared nothing
+    trained_seconds: float  # that the finished trials spent on epochs
+    reused_seconds: float  # that they would have spent in addition, had they shared nothing
 
 
 def run_sweep(
@@ -108,7 +108,7 @@ class _Sweep:
         """Run the trials of the preset, and then the best of them again on fresh seeds.
 
         Returns:
-            `trained_seconds` and `reused_seconds`, summed over them.
+            `trained_seconds` and `reused_seconds`, summed over those that finished.
         """
         preset, size = self.plan.preset, self.plan.space.size()
         wanted = min(preset.trials, size or preset.trials)

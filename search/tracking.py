@@ -157,7 +157,7 @@ class TrialLogger(LoggerCallback):
         self._tracker, self._parent, self._spec = tracker, parent, spec
         self._runs: dict[str, str] = {}  # Tune's trial id → run id
         self._open: set[str] = set()  # run ids; that of a trial which is to be started again is among them
-        self._outcomes: dict[str, str] = {}
+        self._outcomes: dict[str, str | None] = {}  # by Tune's trial id, of the last result
         self._logged: set[tuple[str, str, int]] = set()  # run id, stage, epoch
 
     def log_trial_start(self, trial: Trial) -> None:
@@ -178,13 +178,13 @@ class TrialLogger(LoggerCallback):
         outcome, figures, tags = result.get("outcome"), {}, {}
         if outcome == FINISHED:
             figures, tags = final_figures(result), {"ser.reused": reused_stages(result)}
+        if outcome == FINISHED != self._outcomes.get(trial.trial_id):  # a process may die after it said so
             self.seconds = {name: seconds + result[name] for name, seconds in self.seconds.items()}
         if outcome == FAILED:
             tags = {"ser.reason": result["reason"][:5000]}
         if outcome in STATUS:
             tags[OUTCOME] = outcome
-        if outcome:
-            self._outcomes[trial.trial_id] = outcome
+        self._outcomes[trial.trial_id] = outcome
         self._tracker.log(run_id, epochs=epochs, figures=figures, tags=tags)
 
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:

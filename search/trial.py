@@ -6,16 +6,18 @@ it reports to Tune holds
     student_epoch  the last of them, and `score`, its mean validation UAR, for the scheduler: in the student stage only,
                    and not of a confirmation, which is not to be stopped
     outcome        at the end: "finished" with the final figures, "failed" with the `reason`, or "waiting" for a stage
-                   (`awaits_stage`, `awaits_key`) that another process is training: the trial is to be started again
+                   (`awaits_stage`, `awaits_key`) that another process has claimed: the trial is to be started again
 """
 
 import faulthandler
 import gc
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,14 +66,18 @@ def run_trial(config: dict[str, Any], spec: TrialSpec) -> None:
         config: the trial's `kind` and `params`.
         spec: what the trials share.
     """
+    # Ray reads it in this process, before the next trial: how long this one's thread may take to end.
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "120"
     torch.set_num_threads(spec.threads)
     keep_freed()
     watch = _Watchdog(spec.hang_s)
     try:
         tune.report(_train(config, spec, watch))
     except BusyError as busy:
+        watch.pause()
         tune.report({"outcome": WAITING, "awaits_stage": busy.stage, "awaits_key": busy.key})
     except Exception as error:
+        watch.pause()
         logger.exception("trial failed")
         tune.report({"outcome": FAILED, "reason": f"{type(error).__name__}: {error}"})
     finally:
@@ -133,14 +139,17 @@ def _train(config: Mapping[str, Any], spec: TrialSpec, watch: "_Watchdog") -> di
     chain_config = configuration(config, spec.chain, spec.fresh_seeds)
     data = TrialData(store, chain_config, spec.device)
 
+    owner = f"{spec.sweep}/{config['kind']}/{Space.key(config['params'])}"
+    chain = Chain(chain_config, data, StageCache(Path(spec.stages)), owner=owner)
+
     def send(result: dict[str, Any]) -> None:
         watch.pause()  # how long Tune takes to answer is not ours
-        tune.report(result)
+        # If Tune stops the trial, this does not return until the process has another one to serve.
+        with chain.released("student") if "student_epoch" in result else nullcontext():
+            tune.report(result)
         watch()
 
     reporter = Reporter(chain_config, send, judged=config["kind"] == "trial")
-    owner = f"{spec.sweep}/{config['kind']}/{Space.key(config['params'])}"
-    chain = Chain(chain_config, data, StageCache(Path(spec.stages)), owner=owner)
     watch()
     result = chain.run(reporter, watch, _give_up)
     watch.pause()

@@ -25,7 +25,7 @@ class Proposal:
     params: Mapping[str, Any]  # dotted keys of ChainConfig → values
     kind: Kind = "trial"
     reached: int = 0  # place in STAGES of the stage it is in: those before it are in the cache
-    awaits: tuple[str, str] | None = None  # stage and key that a process outside this sweep was training
+    awaits: tuple[str, str] | None = None  # stage and key that another process had claimed
     looked_s: float = 0.0  # when it was last looked whether it still does
 
     @property
@@ -53,7 +53,7 @@ class Turns:
     def may_start(self, proposal: Proposal) -> bool:
         """Whether no stage that a proposal needs is being trained elsewhere."""
         shared = ((self._shared(proposal, other), other.reached) for other in self.running.values())
-        # The student's own stage is nobody else's: equal configurations are not proposed twice.
+        # Only students of different numbers of epochs share all stages: equal configurations are not proposed twice.
         if any(reached < stages < len(STAGES) for stages, reached in shared):
             return False
         return proposal.awaits is None or not self._still_busy(proposal)
@@ -72,7 +72,7 @@ class Turns:
         return proposal
 
     def give_up(self, trial_id: str, stage: str, key: str) -> None:
-        """A trial met a stage that a process outside this sweep is training, and waits until that is done."""
+        """A trial met a stage that another process is training, and waits until that is done."""
         proposal = self.running.pop(trial_id)
         proposal.awaits = (stage, key)
         self.waiting.append(proposal)

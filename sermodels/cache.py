@@ -137,7 +137,7 @@ class StageCache:
                 lock = self._folder(stage, key) / "lock"
                 lock.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    claims.enter_context(FileLock(lock, blocking=False, thread_local=False))
+                    claims.enter_context(FileLock(lock, blocking=False, thread_local=False, fallback_to_soft=False))
                 except Timeout:
                     raise BusyError(stage, key) from None
             return claims.pop_all()

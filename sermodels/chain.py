@@ -7,10 +7,9 @@ L lanes, R rows of the trial, D feature size.
 import logging
 import math
 import secrets
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from sermodels.batches import Source, draw_order
 from sermodels.cache import BusyError, Checkpoint, History, StageCache
+from sermodels.chain_result import ChainResult, mean_over_lanes
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.keys import stage_key, stage_material
@@ -41,30 +41,6 @@ class StageGoneError(Exception):
 
 class NonFiniteLossError(ArithmeticError):
     """Training diverged: a loss, or a figure of the validation rows, is not finite; the message says where."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChainResult:
-    """What a finished chain says of its configuration; one entry a lane, in the order of `ChainConfig.lanes`."""
-
-    val_uar: tuple[float, ...]  # of the last epoch
-    val_wa: tuple[float, ...]
-    val_macro_f1: tuple[float, ...]
-    best_val_uar: tuple[float, ...]  # of the best epoch: told, never used to select
-    trained_seconds: Mapping[StageName, float]  # spent by this chain's owner on epochs, all lanes
-    reused_seconds: Mapping[StageName, float]  # spent by others, who left their epochs in the cache
-
-    def summary(self) -> dict[str, float]:
-        """Mean and standard deviation over lanes, and seconds, under the names that trackers show."""
-        figures: dict[str, float] = {}
-        for name in ("val_uar", "val_wa", "val_macro_f1", "best_val_uar"):
-            values = getattr(self, name)
-            figures[name] = statistics.fmean(values)
-            figures[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else 0.0
-        for name in ("trained_seconds", "reused_seconds"):
-            seconds = getattr(self, name)
-            figures |= {f"{stage}/{name}": spent for stage, spent in seconds.items()} | {name: sum(seconds.values())}
-        return figures
 
 
 class Chain:
@@ -96,6 +72,8 @@ class Chain:
         self.config, self.data, self.cache = config, data, cache
         self.build = Builder(config=config, image=data.image, classes=data.classes)
         self.owner = owner or secrets.token_hex(4)
+        self._claims = ExitStack()  # on the lanes that are being trained
+        self._tables: dict[int, Tensor] = {}  # features by lane: no pruning of the cache takes them from a run
         self._lanes_type = StackedLanes if (stacked is None and data.device != "cpu") or stacked else LoopedLanes
 
     def run(
@@ -117,6 +95,7 @@ class Chain:
         Raises:
             NonFiniteLossError: a lane's loss became infinite or not a number.
         """
+        self._tables.clear()
         while True:
             try:
                 histories = {stage: self._run_stage(stage, report, tick, wait) for stage in STAGES}
@@ -142,24 +121,50 @@ class Chain:
         """
         return self._network("student", lane)
 
+    @contextmanager
+    def released(self, stage: StageName) -> Iterator[None]:
+        """Within a report: let others have the lanes of a stage while the block lasts, for it may never end.
+
+        Raises:
+            StageGoneError: another process has trained on meanwhile; `run` then goes on from the cache.
+        """
+        keys = [self._key(stage, lane) for lane in range(len(self.config.lanes))]
+        before = [self._epochs_of(stage, lane) for lane in range(len(self.config.lanes))]
+        self._claims.close()
+        yield
+        try:
+            self._claims.enter_context(self.cache.claim(stage, keys))
+        except BusyError as busy:
+            raise StageGoneError(str(busy)) from None
+        if [self._epochs_of(stage, lane) for lane in range(len(self.config.lanes))] != before:
+            raise StageGoneError(f"another process went on with {stage} {keys[0][:12]}")
+
     def _run_stage(self, stage: StageName, report: Report, tick: Tick, wait: Wait) -> list[History]:
-        with self._claim(stage, wait):
+        self._claim(stage, wait)
+        with self._claims:
             histories = self._train(stage, report, tick)
             if stage == "teacher":
                 for lane in range(len(self.config.lanes)):
                     self._features(lane)  # under the teacher's claim: they too are computed once
         return histories
 
-    def _claim(self, stage: StageName, wait: Wait) -> ExitStack:
+    def _claim(self, stage: StageName, wait: Wait) -> None:
         """Hold the lanes of a stage that are not finished, all at once; while others have one, none is held."""
         while True:
-            missing = [
-                self._key(stage, lane) for lane in range(len(self.config.lanes)) if not self._is_finished(stage, lane)
-            ]
+            missing = self._missing(stage)
             try:
-                return self.cache.claim(stage, missing)
+                self._claims.enter_context(self.cache.claim(stage, missing))
             except BusyError as busy:
                 wait(busy)
+                continue
+            if set(self._missing(stage)) <= set(missing):
+                return
+            self._claims.close()  # a finished one was pruned just now
+
+    def _missing(self, stage: StageName) -> list[str]:
+        """Keys of the lanes of a stage that are not finished."""
+        lanes = range(len(self.config.lanes))
+        return [self._key(stage, lane) for lane in lanes if not self._is_finished(stage, lane)]
 
     def _train(self, stage: StageName, report: Report, tick: Tick) -> list[History]:
         epochs = settings_of(stage, self.config).epochs
@@ -175,7 +180,7 @@ class Chain:
                 for lane, row in zip(active, self._epoch(stage, under_way, epoch, tick), strict=True):
                     histories[lane].append(row)
                 self._save(stage, under_way, histories)
-            report(epoch, _mean_over_lanes(stage, epoch, histories, active))
+            report(epoch, mean_over_lanes(stage, epoch, histories, active))
         return histories
 
     def _take_up(
@@ -260,22 +265,31 @@ class Chain:
 
     def _features(self, lane: int) -> Tensor:
         """The finished teacher's features at the rows of the lane's fold, computed if they are not in the cache."""
+        if lane in self._tables:
+            return self._tables[lane]
         key, epochs = self._key("teacher", lane), self.config.teacher.epochs
         features = self.cache.load_features(key, epochs)
         if features is None:
             source = Source(data=self.data, targets=torch.empty(0))
             features = infer(self._network("teacher", lane), source, self._rows(lane)).features
             self.cache.save_features(key, epochs, features)
-        return features.to(self.data.device)
+        self._tables[lane] = features.to(self.data.device)
+        return self._tables[lane]
 
     def _rows(self, lane: int) -> Tensor:
         fold = self.data.folds[self.config.lanes[lane][0]]
         return torch.cat([fold.train, fold.valid]).unique()
 
     def _is_finished(self, stage: StageName, lane: int) -> bool:
-        epochs, found = settings_of(stage, self.config).epochs, self._find(stage, lane)
-        trained = epochs == 0 or (found is not None and found.epoch == epochs)
-        return trained and (stage != "teacher" or self.cache.has_features(self._key(stage, lane), epochs))
+        epochs = settings_of(stage, self.config).epochs
+        return self._epochs_of(stage, lane) == epochs and (
+            stage != "teacher" or self.cache.has_features(self._key(stage, lane), epochs)
+        )
+
+    def _epochs_of(self, stage: StageName, lane: int) -> int:
+        """How many epochs of a lane are in the cache."""
+        found = self._find(stage, lane)
+        return found.epoch if found else 0
 
     def _find(self, stage: StageName, lane: int) -> Checkpoint | None:
         return self.cache.find(stage, self._key(stage, lane), settings_of(stage, self.config).epochs)
@@ -301,12 +315,3 @@ def _require_finite(
             if not math.isfinite(figure):
                 where = f"{stage} stage, epoch {epoch}, fold {fold}, seed {seed}"
                 raise NonFiniteLossError(f"{where}: {name} is {figure}")
-
-
-def _mean_over_lanes(stage: StageName, epoch: int, histories: list[History], active: Sequence[int]) -> dict[str, float]:
-    rows = [history[epoch - 1] for history in histories]
-    metrics = {f"{stage}/{name}": statistics.fmean(row[name] for row in rows) for name in rows[0]}
-    if "val_uar" in rows[0]:
-        spread = statistics.stdev(row["val_uar"] for row in rows) if len(rows) > 1 else 0.0
-        metrics[f"{stage}/val_uar_std"] = spread
-    return metrics | {f"{stage}/reused": 1 - len(active) / len(rows)}

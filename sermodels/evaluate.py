@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sermodels.bundle import FINGERPRINT, Bundle
-from sermodels.chain import ChainResult
+from sermodels.chain_result import ChainResult
 from sermodels.config import ChainConfig
 from sermodels.errors import UserError
 from sermodels.lanes import ROWS_AT_ONCE

@@ -16,9 +16,9 @@ def keep_freed() -> None:
     """From now on, keep freed memory for the next allocation of this process."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        # Both: one alone would switch off malloc's own adaptation of the other.
-        libc.mallopt(M_MMAP_THRESHOLD, LARGEST)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+        # Both or none: one alone would switch off malloc's own adaptation of the other.
+        if libc.mallopt(M_MMAP_THRESHOLD, LARGEST):
+            libc.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def give_back() -> None:

@@ -31,35 +31,44 @@ def prune(cache: StageCache, most: float) -> int:
     for lane in lanes:
         if total <= most:
             break
-        if _delete(cache, lane):
-            total -= lane.size
+        total -= _delete(cache, lane)
     if before > total:
         logger.info("%s: %.2f of %.2f GB deleted", cache.root, (before - total) / 1e9, before / 1e9)
     return before - total
 
 
 def _lanes(root: Path) -> list[_Lane]:
-    lanes = []
-    for folder in root.glob("*/*"):
-        about = [(path, stat) for path in folder.glob("*.safetensors") if (stat := _stat(path))]
-        if about:
-            size, used_s = sum(stat.st_size for _, stat in about), max(stat.st_mtime for _, stat in about)
-            lanes.append(_Lane(folder=folder, files=[path for path, _ in about], size=size, used_s=used_s))
-    return lanes
+    return [lane for folder in root.glob("*/*") if (lane := _lane(folder))]
+
+
+def _lane(folder: Path) -> _Lane | None:
+    """What a folder holds; None if nothing that could be deleted."""
+    about = [(path, stat) for path in folder.glob("*.safetensors") if (stat := _stat(path))]
+    if not about:
+        return None
+    size, used_s = sum(stat.st_size for _, stat in about), max(stat.st_mtime for _, stat in about)
+    return _Lane(folder=folder, files=[path for path, _ in about], size=size, used_s=used_s)
 
 
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except FileNotFoundError:  # others go on meanwhile
+    except OSError:  # others go on meanwhile
         return None
 
 
-def _delete(cache: StageCache, lane: _Lane) -> bool:
+def _delete(cache: StageCache, lane: _Lane) -> int:
+    """Returns the bytes deleted: none of a lane that is being trained, was used meanwhile, or is another user's."""
     try:
         with cache.claim(lane.folder.parent.name, [lane.folder.name]):
-            for path in lane.files:
+            now = _lane(lane.folder)
+            if now is None or now.used_s > lane.used_s:
+                return 0
+            for path in now.files:
                 path.unlink(missing_ok=True)
+            return now.size
     except BusyError:
-        return False
-    return True
+        return 0
+    except OSError as error:
+        logger.warning("%s: cannot be pruned: %s", lane.folder, error)
+        return 0

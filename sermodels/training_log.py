@@ -2,7 +2,8 @@
 
 It lies beside the checkpoints, one file a lane, which only the process that holds the lane's claim writes. Pruning the
 cache leaves it. A line is written when an epoch's arithmetic is done and before its checkpoint is: a process killed
-between the two trains that epoch again, and the log says so.
+between the two trains that epoch again, and the log says so. So it does when an epoch was pruned and is needed again,
+and when a key is trained for fewer epochs than it already was, of which only the last is kept.
 """
 
 import json

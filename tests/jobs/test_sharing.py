@@ -147,4 +147,4 @@ def test_nodes_of_a_cluster_train_each_stage_once(store, tmp_path):
     assert done.returncode == 0, done.stderr
     counts = trained(tmp_path / "home")
     assert (len(counts), set(counts.values())) == (EPOCHS + 2 * 194, {1})
-    assert len({entry.pid for entry in read_all(tmp_path / "home" / "stages")}) == 2, "both nodes took part"
+    assert len({entry.pid for entry in read_all(tmp_path / "home" / "stages")}) >= 2, "both nodes took part"

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from sermodels.cache import Checkpoint, StageCache
-from sermodels.chain import Chain, ChainResult, NonFiniteLossError
+from sermodels.chain import Chain, NonFiniteLossError
+from sermodels.chain_result import ChainResult
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.keys import stage_key

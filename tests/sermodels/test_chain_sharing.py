@@ -145,3 +145,43 @@ def test_a_stage_that_is_deleted_while_the_chain_runs_is_trained_again(config, d
     chain.run(delete_once)
     assert len(times) == 2
     assert_same_students(chain, undisturbed)
+
+
+@pytest.mark.parametrize("others", ["stay away", "go on with it", "begin"])
+def test_a_stage_released_within_a_report_is_anyones(config, data, undisturbed, tmp_path, others):
+    cache = StageCache(tmp_path)
+    keys = [stage_key(config, data.fingerprint, lane, "student") for lane in config.lanes]
+    chain, elsewhere, free = Chain(config, data, cache), [], []
+
+    def report(epoch, metrics) -> None:
+        if "student/loss" not in metrics or free:
+            return
+        with chain.released("student"):
+            free.extend(not cache.is_busy("student", key) for key in keys)
+            if others == "go on with it":
+                Chain(config, data, cache).run()
+            elif others == "begin":
+                elsewhere.append(cache.claim("student", keys))
+
+    chain.run(report, wait=lambda busy: elsewhere.pop().close())
+    assert free == [True, True]
+    assert not elsewhere
+    assert trained_once(tmp_path) == 2 * 2 * (1 + 1 + 1)
+    assert_same_students(chain, undisturbed)
+    assert not [key for key in keys if cache.is_busy("student", key)]
+
+
+def test_a_lane_that_is_pruned_while_others_are_claimed_is_claimed_too(config, data, tmp_path, monkeypatch):
+    cache = StageCache(tmp_path)
+    Chain(replace(config, seeds=(0,)), data, cache).run()
+    kept, claim, claimed = config.lanes[0], StageCache.claim, []
+
+    def claim_after_pruning(self, stage, keys):
+        if stage == "match" and not [one for one, _ in claimed if one == "match"]:
+            shutil.rmtree(tmp_path / "match" / stage_key(config, data.fingerprint, kept, "match"))
+        claimed.append((stage, len(keys)))
+        return claim(self, stage, keys)
+
+    monkeypatch.setattr(StageCache, "claim", claim_after_pruning)
+    Chain(config, data, cache).run()
+    assert [lanes for stage, lanes in claimed if stage == "match"] == [1, 2]

@@ -8,7 +8,8 @@ import pytest
 
 from sermodels import evaluate as evaluation
 from sermodels.cache import StageCache
-from sermodels.chain import Chain, ChainResult
+from sermodels.chain import Chain
+from sermodels.chain_result import ChainResult
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.networks import build_student
