@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 from _cli import run
 from tyro.conf import Positional, arg
 
+from sermodels.errors import UserError
 from sermodels.files import replacing
 
 Name = Literal["reuse", "features", "build", "store", "overhead", "scale", "sweep"]
@@ -39,14 +40,22 @@ def main(args: Args) -> None:
     from benchmarks.result import record
 
     measure = import_module(f"benchmarks.{args.name}").measure  # this one alone: most need neither Ray nor MLflow
-    if args.home:
-        args.home.mkdir(parents=True, exist_ok=True)
+    for flag, folder in (("--home", args.home), ("--json", args.json and args.json.parent)):
+        if folder:
+            _make(flag, folder)  # before minutes of measuring
     with TemporaryDirectory(prefix="benchmark-", dir=args.home) as scratch:
         result = measure(Path(scratch))
     print(result.text())
     if args.json:
         with replacing(args.json) as unfinished:
             unfinished.write_text(record(result, shlex.join(["python", "jobs/benchmark.py", *sys.argv[1:]])), "utf-8")
+
+
+def _make(flag: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{flag}: {folder} cannot be made: {error.strerror}") from None
 
 
 if __name__ == "__main__":

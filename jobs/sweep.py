@@ -19,6 +19,8 @@ from typing import Annotated
 from _cli import run
 from tyro.conf import Positional, arg
 
+from sermodels.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
@@ -39,6 +41,9 @@ class Args:
 def main(args: Args) -> None:
     """Plan, and unless it is a dry run, search."""
     from search.plan import describe, make_plan  # so that --help answers at once
+
+    if args.prune_cache is not None and not args.prune_cache >= 0:
+        raise UserError(f"--prune-cache {args.prune_cache:g}: must be 0 or more, in GB")
 
     words = [*args.overrides, *([f"trials={args.trials}"] if args.trials is not None else [])]
     plan = make_plan(args.store, args.preset, words)

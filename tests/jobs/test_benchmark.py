@@ -111,6 +111,15 @@ def test_an_unknown_name_is_one_line_and_code_2(job, result):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("flag", "below"), [("--home", "home"), ("--json", "figures.json")])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(job, result, tmp_path, flag, below):
+    (tmp_path / "file").touch()
+    code, out, err = job(result(5.0, "≥ 4"), "reuse", flag, tmp_path / "file" / below / "x")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {flag}: {tmp_path / 'file'}")
+    assert err.count("\n") == 1
+
+
 def test_a_generated_store_is_a_valid_one(tmp_path):
     from benchmarks.inputs import generated_store
 

