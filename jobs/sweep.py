@@ -1,6 +1,6 @@
 """Search for the best configuration: trials of teacher → match → student on Ray, runs in MLflow.
 
-    python jobs/sweep.py --store runs/stores/synthetic.arrow --preset demo             # 2 cores: about 3 minutes
+    python jobs/sweep.py --store runs/stores/synthetic.arrow --preset demo             # 2 cores: about 2 minutes
     python jobs/sweep.py --store runs/stores/emodb.arrow --preset cpu --name first     # at most 45 minutes
     python jobs/sweep.py --store runs/stores/emodb.arrow --preset cpu --dry-run        # what it would do
     python jobs/sweep.py --store STORE --preset full trials=200 gpus=0.5 'space.alpha=[1, 10]'
