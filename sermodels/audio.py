@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 
-import librosa
 import numpy as np
 import soundfile
 
@@ -35,6 +34,10 @@ def load(path: Path, sample_rate_hz: int) -> np.ndarray:
     frames, rate_hz = _decode(path)
     waveform = frames.mean(axis=1)
     _check_values(path, waveform)
+    if rate_hz == sample_rate_hz:
+        return waveform
+    import librosa  # takes as long to import as torch, and most corpora have the rate already
+
     return librosa.resample(waveform, orig_sr=rate_hz, target_sr=sample_rate_hz, res_type="soxr_hq")
 
 

@@ -17,6 +17,7 @@ from sermodels.randomness import generator
 
 VIEWS = ("original", "noise", "shift", "speed")
 FRAMES_AT_ONCE = 64  # their spectra stay in the processor's cache; whole clips take twice as long
+BANDS_AT_ONCE = 32  # neighbouring triangles span few bins: most of the filters is zeros
 FEWEST_FRAMES = 16  # a product of fewer columns is summed in another order, to other last bits
 
 
@@ -32,6 +33,7 @@ class LogMel(nn.Module):
         self.settings = settings
         self.register_buffer("window", torch.hamming_window(settings.win_length, dtype=torch.float64))
         self.register_buffer("filters_MF", _mel_filters(settings))
+        self.bins = [_heard(filters) for filters in self.filters_MF.split(BANDS_AT_ONCE)]
         weights_TW = _columns(torch.eye(self._frames()), settings.width)
         weights_TW[0] = 1  # so that there is one even if a clip ends before the first column's middle
         self.register_buffer("shown", weights_TW.any(dim=1).nonzero().squeeze(1))  # frames that columns are made from
@@ -83,10 +85,12 @@ class LogMel(nn.Module):
             # In place: fresh memory costs more than the arithmetic on it.
             windowed = framed.index_select(-2, numbers).mul_(self.window)
             spectrum = torch.fft.rfft(F.pad(windowed, (missing // 2, missing - missing // 2)))
-            parts.append(spectrum.real.square().add_(spectrum.imag.square()).float())
+            parts.append((spectrum.real * spectrum.real).addcmul_(spectrum.imag, spectrum.imag).float())
         padding = max(0, FEWEST_FRAMES - len(frames))
-        power = self.filters_MF @ F.pad(torch.cat(parts, dim=-2), (0, 0, 0, padding)).mT
-        return power[..., : len(frames)]
+        power = F.pad(torch.cat(parts, dim=-2), (0, 0, 0, padding)).mT
+        filters = self.filters_MF.split(BANDS_AT_ONCE)
+        bands = [rows[:, bins] @ power[..., bins, :] for rows, bins in zip(filters, self.bins, strict=True)]
+        return torch.cat(bands, dim=-2)[..., : len(frames)]
 
     def _peak(self, framed: Tensor, shown: Tensor, shown_power: Tensor) -> Tensor:
         """The largest mel power of all frames, those included that no column shows: (..., 1, 1).
@@ -139,9 +143,9 @@ def view(
     Raises:
         ValueError: a kind that does not exist.
     """
-    draw = generator(seed, "view", kind, utterance_id)
     if kind == "original":
         return waveform, {}
+    draw = generator(seed, "view", kind, utterance_id)
     if kind == "noise":
         snr_db = draw.uniform(*augmentation.snr_db)
         return _with_noise(waveform, snr_db, draw), {"snr_db": snr_db}
@@ -150,7 +154,7 @@ def view(
         return F.pad(waveform, (samples, 0)), {"shift_s": samples / settings.sample_rate_hz}
     if kind == "speed":
         percent = round(100 * draw.uniform(*augmentation.speed))  # whole, so that the ratio's terms stay small
-        return torchaudio.functional.resample(waveform, percent, 100), {"speed": percent / 100}
+        return _resampler(percent)(waveform), {"speed": percent / 100}
     raise ValueError(f"view {kind!r} does not exist: must be one of {', '.join(VIEWS)}")
 
 
@@ -180,10 +184,21 @@ def _mel_filters(settings: FrontEnd) -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0).float()
 
 
+def _heard(filters_MF: Tensor) -> slice:
+    """The bins in which any of some filters is not zero."""
+    bins = filters_MF.any(dim=0).nonzero()
+    return slice(int(bins.min()), int(bins.max()) + 1)
+
+
 def _columns(image: Tensor, width: int) -> Tensor:
     """Interpolate the time axis alone, linearly: (..., M, T) → (..., M, width)."""
     stacked = image.reshape(-1, *image.shape[-2:])
     return F.interpolate(stacked, size=width, mode="linear").reshape(*image.shape[:-1], width)
+
+
+@lru_cache(maxsize=100)
+def _resampler(percent: int) -> nn.Module:
+    return torchaudio.transforms.Resample(percent, 100, dtype=torch.float32)  # its kernel takes as long as its use
 
 
 @lru_cache(maxsize=4)

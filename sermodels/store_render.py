@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sermodels import audio
@@ -153,4 +152,4 @@ def _render(recipe: Recipe, utterance: Utterance) -> Clip:
 
 def _image(recipe: Recipe, waveform: torch.Tensor, kind: str, utterance_id: str) -> tuple[dict[str, float], bytes]:
     altered, drawn = view(waveform, kind, recipe.frontend, recipe.augmentation, recipe.seed, utterance_id)
-    return drawn, log_mel(altered, recipe.frontend).numpy().astype(np.float16).tobytes()
+    return drawn, log_mel(altered, recipe.frontend).half().numpy().tobytes()
