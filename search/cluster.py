@@ -18,9 +18,23 @@ SETTINGS = {
     # Its own files are scratch, never read again: neither its state, whose size grows with every trial, nor its tables.
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # The searcher says how many trials may wait for a process: Tune alone would start the processes one by one.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
     # Ctrl-C reaches us as an exception, so that runs are closed on the way out.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
+
+
+def slots(cpus: float, gpus: float) -> int:
+    """How many trials the nodes that are alive now can hold at once; at least 1.
+
+    Args:
+        cpus: cores of a trial.
+        gpus: GPUs, or a part of one, of a trial.
+    """
+    needs = {resource: need for resource, need in (("CPU", cpus), ("GPU", gpus)) if need > 0}
+    held = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return max(1, sum(min(int(node.get(name, 0) / need) for name, need in needs.items()) for node in held))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ turn it is among them (turns.py).
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class StudySearcher(Searcher):
     search ends.
     """
 
-    def __init__(self, *, path: Path, name: str, space: Space, preset: Preset, stages: Path):
+    def __init__(self, *, path: Path, name: str, space: Space, preset: Preset, stages: Path, slots: Callable[[], int]):
         """Search a space.
 
         Args:
@@ -46,11 +46,13 @@ class StudySearcher(Searcher):
             space: to propose from.
             preset: says how.
             stages: folder of the stage cache.
+            slots: how many trials the cluster can hold at once now.
         """
         super().__init__(metric="score", mode="max")
         self._path, self._name, self._space, self._preset = path, name, space, preset
         self._turns = Turns(StageCache(stages))
         self._copies: dict[int, list[int]] = {}  # number of a trial not ended → numbers that wait for its outcome
+        self._slots, self._known_slots = slots, 0
         self._confirming = False
         self._held_back = False  # until a trial gets on: Tune asks many times a second, and each asking is written down
         self._live: Ledger | None = None
@@ -59,6 +61,8 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The configuration of a new trial; None: ask again when another has got on; FINISHED: there are no more."""
+        if self._is_full():
+            return None
         if (proposal := self._turns.next()) is None and not self._held_back:
             proposal = self._new()
         if proposal is not None:
@@ -130,6 +134,13 @@ class StudySearcher(Searcher):
         if self._given is None:
             self._given = self._ledger.ended()
         return self._given
+
+    def _is_full(self) -> bool:
+        """Whether every slot has its trial, and one more is there to follow at once in the process of one that ends."""
+        if len(self._turns.running) > self._known_slots and not self._held_back:
+            self._known_slots = self._slots()  # again: nodes come and go
+            self._held_back = len(self._turns.running) > self._known_slots
+        return len(self._turns.running) > self._known_slots
 
     def _new(self) -> Proposal | None:
         """Ask for proposals until one can be trained now; those that cannot yet are put into the waiting list."""

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from search.cache_limit import CacheLimit
-from search.cluster import ray_session
+from search.cluster import ray_session, slots
 from search.export import bundle_winner, log_bundle
 from search.home import Home
 from search.plan import Plan
@@ -167,6 +168,7 @@ class _Sweep:
             space=plan.space,
             preset=plan.preset,
             stages=self.home.stages,
+            slots=partial(slots, plan.preset.cpus, plan.preset.gpus),
         )
         return tune.TuneConfig(
             search_alg=searcher,

@@ -70,6 +70,8 @@ def run_trial(config: dict[str, Any], spec: TrialSpec) -> None:
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "120"
     torch.set_num_threads(spec.threads)
     keep_freed()
+    if not gc.get_freeze_count():
+        gc.freeze()  # modules outlive all trials: to look for garbage among them takes longer than the rest
     watch = _Watchdog(spec.hang_s)
     try:
         tune.report(_train(config, spec, watch))

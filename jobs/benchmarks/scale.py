@@ -182,7 +182,9 @@ def _sweep(preset: Preset, home: Home, tracker: Tracker) -> None:
         hang_s=60,
     )
     space = preset.parse_space()
-    searcher = StudySearcher(path=home.study(NAME), name=NAME, space=space, preset=preset, stages=home.stages)
+    searcher = StudySearcher(
+        path=home.study(NAME), name=NAME, space=space, preset=preset, stages=home.stages, slots=lambda: 1
+    )
     logger, progress = TrialLogger(tracker, parent, spec), Progress(preset.trials, NAME)
     tune.Tuner(
         tune.with_resources(instant_trial, {"cpu": len(os.sched_getaffinity(0))}),

@@ -88,8 +88,8 @@ def test_one_process_serves_them_all(trials):
 
 
 def test_no_network_tensor_file_or_claim_of_a_trial_outlives_it(trials):
-    for note in trials[1]:
-        assert note["alive"] == trials[1][0]["alive"]
+    for note in trials[1][1:]:
+        assert note["alive"] == [], "what the modules hold is frozen by then, and not counted"
         assert note["open"] == []
 
 

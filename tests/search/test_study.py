@@ -4,6 +4,7 @@ import math
 import pickle
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from optuna.trial import TrialState
@@ -19,6 +20,7 @@ from sermodels.errors import UserError
 
 SMALL = {"patch": ["128x1", "16x16"], "alpha": [1, 10]}
 TWELVE = {"patch": ["128x1", "16x16"], "alpha": [1, 2, 3, 4, 5, 6]}
+ENOUGH = partial(int, 100)  # slots
 JOINT = {"teacher": [{"depth": 6, "heads": 5}, {"depth": 12, "heads": 12}], "alpha": {"log_uniform": [0.1, 10]}}
 
 
@@ -34,9 +36,9 @@ def searcher(journal, axes=None, **changes):
     return on(journal, preset, Space.parse(axes or SMALL, "x"))
 
 
-def on(journal, preset, space, name="sweep"):
+def on(journal, preset, space, name="sweep", slots=ENOUGH):
     stages = journal.parent.parent / "stages"
-    return StudySearcher(path=journal, name=name, space=space, preset=preset, stages=stages)
+    return StudySearcher(path=journal, name=name, space=space, preset=preset, stages=stages, slots=slots)
 
 
 def ask(search, trial_id):
@@ -210,6 +212,19 @@ def test_a_trial_that_met_a_stage_in_training_elsewhere_comes_again_when_that_is
     search.on_trial_complete("c", done(0.5))
     assert ask(search, "d") == Searcher.FINISHED
     assert [(t.state, t.value) for t in trials(journal)] == [(TrialState.COMPLETE, 0.5)]
+
+
+def test_one_trial_more_than_slots_is_given_so_that_it_follows_at_once(journal):
+    nodes = [2]
+    search = on(journal, replace(load("demo"), trials=9), Space.parse(TWELVE, "x"), slots=lambda: sum(nodes))
+    assert [start(search, name) is not None for name in "abcd"] == [True, True, True, False]
+    search.on_trial_complete("a", done(0.5))
+    assert [start(search, name) is not None for name in "ef"] == [True, False]
+    nodes.append(1)
+    search.on_trial_result("e", at("student"))
+    assert start(search, "g") is None, "looked at when a trial gets on: asking costs a cluster time"
+    search.on_trial_complete("b", done(0.5))
+    assert [start(search, name) is not None for name in "hij"] == [True, True, False]
 
 
 def test_the_best_are_confirmed_when_all_have_ended(journal):
