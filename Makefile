@@ -7,10 +7,10 @@ BIN := .venv/bin
 STORE := $(HOME_DIR)/stores/synthetic.arrow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test check format
+.PHONY: help setup sweep test test-faults check format
 
 help:  ## Say what can be made.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/installed  ## Make .venv and install the project in it.
 
@@ -28,6 +28,9 @@ sweep: setup  ## Search on the built-in corpus, export the best configuration to
 
 test: setup  ## Run the tests.
 	$(BIN)/python -m pytest
+
+test-faults: setup  ## Kill processes, stop servers, fill disks (KILLS=10 for more).
+	$(BIN)/python -m pytest -m faults
 
 check: setup  ## Look at format and lint, changing nothing.
 	$(BIN)/ruff format --check .

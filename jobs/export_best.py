@@ -31,6 +31,7 @@ def main(args: Args) -> None:
 
     home = open_home(args.home)
     tracker = Tracker(args.tracking_uri or home.tracking_uri, home.artifacts)
+    tracker.connect()
     bundle = export_best(tracker, args.sweep, args.out)
     test = bundle.metrics["test"]
     print(f"{args.out}: student of depth {bundle.config.student.depth} on patches of {bundle.config.patch}")

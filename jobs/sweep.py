@@ -5,6 +5,9 @@
     python jobs/sweep.py --store runs/stores/emodb.arrow --preset cpu --dry-run        # what it would do
     python jobs/sweep.py --store STORE --preset full trials=200 gpus=0.5 'space.alpha=[1, 10]'
 
+    python jobs/sweep.py … --name first --resume            # the same command again, after whatever ended it
+    python jobs/sweep.py … --name first --resume trials=40  # or with more trials than before
+
 Presets: demo, cpu, full, paper, or the path of a YAML file of the same form. Words key=value change the preset.
 Everything it makes lies below --home; jobs/export_best.py fetches the winner.
 """
@@ -14,9 +17,10 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from _cli import run
+from _supervise import end_with_supervisor, is_supervised, supervise
 from tyro.conf import Positional, arg
 
 from sermodels.errors import UserError
@@ -34,16 +38,30 @@ class Args:
     home: Path = Path(os.environ.get("SER_HOME", "runs"))  # all state; on a cluster, a folder that every node sees
     tracking_uri: str | None = os.environ.get("MLFLOW_TRACKING_URI")  # if not given, the database HOME/mlflow.db
     address: str | None = None  # of a Ray cluster; if not given, RAY_ADDRESS, or a Ray of its own on this machine
+    resume: Literal["yes", "no", "auto"] = "no"
+    """Go on with the sweep of this name: --resume. `auto` begins it if there is none, and goes on by itself when its
+    process dies: for Ray jobs."""
+    fresh: bool = False  # put the sweep of this name aside and begin anew; finished stages are used in any case
+    retry_failed: bool = False  # with --resume: train configurations again that failed
+    offline: bool = False  # begin without a tracker; jobs/sync_tracking.py sends the runs later
     prune_cache: float | None = None  # GB: keep HOME/stages below it, dropping what was least recently used
     dry_run: bool = False  # check everything, say what would be done, and start nothing
 
 
 def main(args: Args) -> None:
     """Plan, and unless it is a dry run, search."""
+    if args.resume == "auto" and not args.dry_run:
+        if not args.name:
+            raise UserError("--resume auto needs a --name to find the sweep by")
+        if not is_supervised():
+            sys.exit(supervise())
+        end_with_supervisor()
     from search.plan import describe, make_plan  # so that --help answers at once
 
     if args.prune_cache is not None and not args.prune_cache >= 0:
         raise UserError(f"--prune-cache {args.prune_cache:g}: must be 0 or more, in GB")
+    if args.resume != "no" and args.fresh:
+        raise UserError("--resume and --fresh exclude each other: go on with the sweep, or begin anew")
 
     words = [*args.overrides, *([f"trials={args.trials}"] if args.trials is not None else [])]
     plan = make_plan(args.store, args.preset, words)
@@ -59,9 +77,20 @@ def main(args: Args) -> None:
     home = open_home(args.home)
     name = args.name or f"{Path(args.preset).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     tracker = Tracker(args.tracking_uri or home.tracking_uri, home.artifacts)
-    result = run_sweep(plan, name, home, tracker, address=args.address, cache_gb=args.prune_cache)
+    result = run_sweep(
+        plan,
+        name,
+        home,
+        tracker,
+        resume=args.resume,
+        fresh=args.fresh,
+        retry_failed=args.retry_failed,
+        offline=args.offline,
+        address=args.address,
+        cache_gb=args.prune_cache,
+    )
     print(summary(result, name, home, tracker))
 
 
 if __name__ == "__main__":
-    run(main, Args)
+    run(main, Args, bare={"--resume": ("yes", "no", "auto")})

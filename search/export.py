@@ -1,7 +1,6 @@
 """The best configuration leaves the system: as a bundle among the sweep's artifacts, and from there as a folder."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,9 +84,3 @@ def export_best(tracker: Tracker, sweep: str, out: Path) -> Bundle:
             metrics=bundle.metrics,
         )
     return load_bundle(out)
-
-
-def log_bundle(tracker: Tracker, run_id: str, folder: Path) -> None:
-    """Put a bundle among the artifacts of a sweep's run."""
-    tracker.client.log_artifacts(run_id, str(folder), BUNDLE)
-    shutil.rmtree(folder)

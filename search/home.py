@@ -33,6 +33,11 @@ class Home:
         """MLflow's database, when no tracking server is named."""
         return f"sqlite:///{self.root / 'mlflow.db'}"
 
+    @property
+    def spools(self) -> Path:
+        """A folder a sweep: what its tracker is told."""
+        return self.root / "spool"
+
     def study(self, name: str) -> Path:
         """The journal of a sweep's Optuna study."""
         return self.root / "studies" / f"{name}.journal"

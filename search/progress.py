@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune import Callback
@@ -11,8 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from search.tracking import label
 from search.trial import FAILED, FINISHED, WAITING
+from search.trial_logger import label
 from sermodels.stages import stage_of
 
 LINE_EVERY_S = 30.0
@@ -21,10 +22,17 @@ LINE_EVERY_S = 30.0
 class Progress(Callback):
     """Counts trials, keeps the best score and shows both; on standard error."""
 
-    def __init__(self, wanted: int, title: str = "sweep", *, confirm: int = 0):
-        """Start counting; `wanted` trials are to be trained, or fewer if the space is used up, and then `confirm`."""
+    def __init__(self, wanted: int, title: str = "sweep", *, confirm: int = 0, ended: Mapping[str, int] | None = None):
+        """Start counting.
+
+        Args:
+            wanted: trials to be trained, or fewer if the space is used up.
+            title: what they belong to.
+            confirm: of the best, to be trained again at the end.
+            ended: outcome → trials that have ended before.
+        """
         self.wanted, self.title, self.confirm = wanted, title, confirm
-        self.ended: Counter[str] = Counter()  # outcome → trials
+        self.ended: Counter[str] = Counter(ended)  # outcome → trials
         self.confirmed = 0  # of the confirmations, those that ended
         self.waiting: set[str] = set()  # configurations whose next stage another process is training
         self.best: tuple[float, str] | None = None  # score, configuration

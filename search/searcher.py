@@ -95,20 +95,6 @@ class StudySearcher(Searcher):
         else:
             self._tell(trial.number, result, error)
 
-    def requeue_interrupted(self) -> int:
-        """Have the trials that a dead driver left running proposed again; returns how many.
-
-        They are told FAIL; a chain proposed again goes on from its cached epochs. Call it before the search starts.
-        """
-        left = self._ledger.study.get_trials(states=(TrialState.RUNNING,))
-        for trial in left:
-            self._ledger.annotate(trial.number, {"interrupted": True})
-            self._ledger.study.tell(trial.number, state=TrialState.FAIL)
-        again = [trial for trial in left if "params" in trial.user_attrs and "copy_of" not in trial.user_attrs]
-        for trial in again:
-            self._ledger.study.enqueue_trial(trial.params)
-        return len(again)
-
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the journal holds the truth."""
 

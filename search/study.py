@@ -3,8 +3,9 @@
 Every proposal is a trial of the study, in one of Optuna's states: RUNNING, COMPLETE (finished, its value the score),
 PRUNED (stopped by the scheduler, its value the last score reported) or FAIL. Its user attributes: `params` (dotted keys
 of ChainConfig → values), `trial_id` (Tune's), `copy_of` (number of the trial that was trained in its place, having the
-same params), `interrupted` (its driver died), and `val_uar_std` of its last result. An attribute of the study itself,
-`confirmed`, has the scores of the best on fresh seeds.
+same params), `interrupted` (its driver died), and `val_uar_std` of its last result. Attributes of the study itself:
+`about` (how it began, see resume.py), `confirmed` (the scores of the best on fresh seeds), `retried` (numbers of failed
+trials whose configurations were proposed again).
 """
 
 from collections.abc import Mapping
@@ -21,17 +22,24 @@ from search.space import Space
 from sermodels.errors import UserError
 
 
-def create_study(path: Path, name: str) -> optuna.Study:
-    """Begin the ledger of a sweep; `path` is the journal, made with its folder if missing.
+def create_study(path: Path, name: str, about: Mapping[str, Any] | None = None) -> optuna.Study:
+    """Begin the ledger of a sweep.
+
+    Args:
+        path: of the journal; made with its folder if missing.
+        name: of the study.
+        about: what a sweep that goes on has to know of its beginning, in the forms of JSON.
 
     Raises:
         UserError: the journal holds a study of this name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return optuna.create_study(study_name=name, storage=_journal(path), direction="maximize")
+        study = optuna.create_study(study_name=name, storage=_journal(path), direction="maximize")
     except DuplicatedStudyError:
         raise UserError(f"{path}: a sweep named {name!r} is already there: choose another name") from None
+    study.set_user_attr("about", dict(about or {}))
+    return study
 
 
 def open_study(path: Path, name: str) -> optuna.Study:
@@ -43,6 +51,17 @@ def open_study(path: Path, name: str) -> optuna.Study:
     if not path.is_file():  # or Optuna would make an empty one
         raise UserError(f"{path}: no such file, so no sweep named {name!r}")
     return _load(_journal(path), path, name)
+
+
+def mend(path: Path) -> None:
+    """Take away what a killed process may have left of a journal: a line without its end, a lock.
+
+    Only for the one process that may write it.
+    """
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    with path.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
 
 
 def best(study: optuna.Study, n: int) -> list[FrozenTrial]:
@@ -64,6 +83,16 @@ def confirmed(study: optuna.Study) -> dict[str, float]:
     return study.user_attrs.get("confirmed", {})
 
 
+def failures(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that failed by themselves and were not proposed again since."""
+    retried = set(study.user_attrs.get("retried", ()))
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        if trial.number not in retried and not {"copy_of", "interrupted"} & trial.user_attrs.keys()
+    ]
+
+
 class Ledger:
     """A study with what Optuna offers on its storage alone: writing to a trial known by its number."""
 
@@ -73,9 +102,14 @@ class Ledger:
         self.study = _load(self._storage, path, name)
 
     def ended(self) -> dict[str, int]:
-        """Key of the params → number of each trial that has ended; not of copies, nor of what a dead driver left."""
+        """Key of the params → number of each trial that has ended; not of copies, nor of those to be trained again."""
+        retried = set(self.study.user_attrs.get("retried", ()))
         finished = (trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished())
-        own = (trial for trial in finished if not {"copy_of", "interrupted"} & trial.user_attrs.keys())
+        own = (
+            trial
+            for trial in finished
+            if trial.number not in retried and not {"copy_of", "interrupted"} & trial.user_attrs.keys()
+        )
         return {Space.key(params_of(trial)): trial.number for trial in own}
 
     def note(self, number: int, result: Mapping[str, Any]) -> None:
@@ -97,6 +131,29 @@ class Ledger:
         if (step := original.last_step) is not None:
             self.note(copy, {"student_epoch": step, "score": original.intermediate_values[step]})
         self.study.tell(copy, original.value if original.state == TrialState.COMPLETE else None, original.state)
+
+    def requeue_interrupted(self) -> int:
+        """Have the trials that a dead driver left running proposed again; returns how many.
+
+        Their chains go on from their cached epochs. Call it before the search goes on.
+        """
+        left = self.study.get_trials(states=(TrialState.RUNNING,))
+        again = [trial for trial in left if "params" in trial.user_attrs and "copy_of" not in trial.user_attrs]
+        for trial in again:
+            self.study.enqueue_trial(trial.params)
+        for trial in left:
+            self.annotate(trial.number, {"interrupted": True})
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        return len(again)
+
+    def requeue_failed(self) -> int:
+        """Have the configurations that failed proposed again; returns how many."""
+        failed = failures(self.study)
+        for trial in failed:
+            self.study.enqueue_trial(trial.params)
+        retried = [*self.study.user_attrs.get("retried", ()), *(trial.number for trial in failed)]
+        self.study.set_user_attr("retried", retried)
+        return len(failed)
 
     def confirm(self, params: Mapping[str, Any], score: float) -> None:
         """Write down what a configuration reached on fresh seeds."""

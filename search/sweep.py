@@ -3,38 +3,40 @@
 import json
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
 import torch
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from search.cache_limit import CacheLimit
 from search.cluster import ray_session, slots
-from search.export import bundle_winner, log_bundle
+from search.export import BUNDLE, bundle_winner
 from search.home import Home
 from search.plan import Plan
 from search.progress import Progress
+from search.resume import Beginning, Mode, begin, exists, outcomes, put_aside, require_mode
+from search.runs import OUTCOME, Runs, run_key
+from search.scheduler import scheduler
 from search.searcher import StudySearcher
 from search.space import Space, configure
-from search.study import best, confirmed, create_study, open_study, params_of
-from search.tracking import Tracker, TrialLogger, label
-from search.trial import FINISHED, TrialSpec, run_trial
+from search.spool import Spool
+from search.study import best, confirmed, open_study, params_of
+from search.sync import settle, tracked
+from search.tracking import Tracker
+from search.trial import FINISHED, RETRIES, TrialSpec, run_trial
+from search.trial_logger import TrialLogger, label
 from sermodels.cache import StageCache
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.provenance import provenance
 from sermodels.settings import dump_yaml
 
-RETRIES = 3  # of a trial whose process or node died
 Params = Mapping[str, Any]  # dotted keys of ChainConfig → values
 
 
@@ -42,7 +44,6 @@ Params = Mapping[str, Any]  # dotted keys of ChainConfig → values
 class SweepResult:
     """What a sweep found."""
 
-    run_id: str  # of the parent run
     params: Params  # the winner's
     metrics: Mapping[str, Any]  # of its bundle: validation, selection, test
     seconds: float
@@ -56,42 +57,80 @@ def run_sweep(
     home: Home,
     tracker: Tracker,
     *,
+    resume: Mode = "no",
+    fresh: bool = False,
+    retry_failed: bool = False,
+    offline: bool = False,
     address: str | None = None,
     cache_gb: float | None = None,
 ) -> SweepResult:
-    """Run a planned sweep.
+    """Run a planned sweep, or go on with it.
 
     Args:
         plan: checked input.
         name: of the sweep: letters, digits, dots, dashes, underscores.
         home: where state is kept.
         tracker: where runs are logged.
+        resume: whether a sweep of this name is gone on with.
+        fresh: put a sweep of this name aside first.
+        retry_failed: train configurations again that failed.
+        offline: do without the tracker; the runs stay in the spool until they are sent (sync.py).
         address: of a Ray cluster; None: RAY_ADDRESS if set (as in a Ray job), else a Ray of our own on this machine.
         cache_gb: size in GB that the stage cache is kept below; None: it grows.
 
     Raises:
-        UserError: the name is taken or not a name; no trial finished.
+        UserError: the name is taken, missing, in use or not a name; the sweep was begun with other settings; a new
+            sweep without a tracker; no trial finished.
     """
     began = time.time()
     if not re.fullmatch(r"[\w.-]+", name):
         raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores only")
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own progress says what is asked and told
-    create_study(home.study(name), name)
-    run_id = tracker.start_sweep(name, _tags(plan), _texts(plan))
-    _say(f"sweep {name}: {plan.preset.trials} trials, runs at {tracker.uri}")
-    sweep = _Sweep(plan=plan, name=name, home=home, tracker=tracker, run_id=run_id, cache_gb=cache_gb)
-    outcome = "interrupted"
+    require_mode(home, name, resume, fresh=fresh)
+    if not offline:
+        _connect(tracker, going_on=exists(home, name) and not fresh)
+    if fresh and exists(home, name):
+        with Spool(home.spools / name) as spool:
+            settle(spool, None if offline else tracker)
+        _say(f"sweep {name}: the earlier one is now called {put_aside(home, name)}")
+    with tracked(home, name, None if offline else tracker) as runs:
+        beginning = begin(home, name, plan, retry_failed=retry_failed)
+        sweep = _Sweep(plan=plan, name=name, home=home, runs=runs, id=beginning.id, cache_gb=cache_gb)
+        _say(_greeting(sweep, beginning, tracker))
+        outcome = "interrupted"
+        try:
+            sweep.start()
+            with ray_session(address):
+                seconds = sweep.search()
+            winner, metrics = sweep.crown()
+            outcome = FINISHED
+        except UserError:
+            outcome = "failed"
+            raise
+        finally:
+            runs.end_open(but=sweep.id)
+            runs.log(sweep.id, tags={OUTCOME: outcome})
+            runs.end(sweep.id, outcome)
+    return SweepResult(params=winner, metrics=metrics, seconds=time.time() - began, **seconds)
+
+
+def _connect(tracker: Tracker, *, going_on: bool) -> None:
+    """Find the tracker there; a sweep that goes on does so without it, too."""
     try:
-        with ray_session(address):
-            seconds = sweep.search()
-        winner, metrics = sweep.crown()
-        outcome = FINISHED
-    except UserError:
-        outcome = "failed"
-        raise
-    finally:
-        tracker.end(run_id, outcome)
-    return SweepResult(run_id=run_id, params=winner, metrics=metrics, seconds=time.time() - began, **seconds)
+        tracker.connect()
+    except UserError as error:
+        if not going_on:
+            raise UserError(f"{error}; or begin without one: --offline") from None
+        _say(f"{error}; the sweep goes on, its runs wait in the spool")
+
+
+def _greeting(sweep: "_Sweep", beginning: Beginning, tracker: Tracker) -> str:
+    trials = f"sweep {sweep.name}: {sweep.plan.preset.trials} trials"
+    if beginning.resumed:
+        ended = outcomes(sweep.home, sweep.name)
+        told = ", ".join(f"{count} {outcome}" for outcome, count in ended.items()) or "none has ended"
+        trials += f", going on: {told}, {beginning.requeued} taken up again"
+    return f"{trials}; runs at {tracker.uri}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +140,16 @@ class _Sweep:
     plan: Plan
     name: str
     home: Home
-    tracker: Tracker
-    run_id: str  # of the parent run
+    runs: Runs
+    id: str  # key of its run
     cache_gb: float | None
+
+    def start(self) -> None:
+        """Begin its run, or go on with it; what a driver that died left open is closed."""
+        self.runs.end_open()
+        self.runs.begin(self.id, name=self.name, kind="sweep", sweep=self.name, tags=_tags(self.plan))
+        for file, text in _texts(self.plan).items():
+            self.runs.text(self.id, file, text)
 
     def search(self) -> dict[str, float]:
         """Run the trials of the preset, and then the best of them again on fresh seeds.
@@ -116,8 +162,10 @@ class _Sweep:
         if wanted < preset.trials:
             _say(f"the space holds {wanted} configurations, fewer than {preset.trials} trials: all will be tried")
         spec = _spec(self.plan, self.name, self.home)
-        logger = TrialLogger(self.tracker, self.run_id, spec)
-        progress = Progress(wanted, self.name, confirm=min(preset.confirm, wanted))
+        study = open_study(self.home.study(self.name), self.name)
+        logger = TrialLogger(self.runs, self.id, spec)
+        ended = outcomes(self.home, self.name)
+        progress = Progress(wanted, self.name, confirm=min(preset.confirm, wanted), ended=ended)
         limit = [] if self.cache_gb is None else [CacheLimit(StageCache(self.home.stages), self.cache_gb)]
         resources = {"cpu": preset.cpus, "gpu": preset.gpus}
         trainable = tune.with_resources(tune.with_parameters(run_trial, spec=spec), resources)
@@ -129,12 +177,11 @@ class _Sweep:
             verbose=0,
         )
         try:
-            tune.Tuner(trainable, tune_config=self._tune_config(), run_config=run).fit()
+            tune.Tuner(trainable, tune_config=self._tune_config(study), run_config=run).fit()
         finally:
-            logger.close()
             progress.close()
-        self.tracker.log(self.run_id, figures=logger.seconds)
-        return logger.seconds
+        self.runs.log(self.id, figures=self.runs.seconds)
+        return self.runs.seconds
 
     def crown(self) -> tuple[Params, Mapping[str, Any]]:
         """Choose the winner, bundle and log it; returns its params and the bundle's metrics. Reads the test side.
@@ -146,21 +193,20 @@ class _Sweep:
         again = confirmed(study)
         finalists = best(study, max(1, self.plan.preset.confirm))
         if not finalists:
-            raise UserError(f"sweep {self.name}: no trial finished; their runs at {self.tracker.uri} say why")
+            raise UserError(f"sweep {self.name}: no trial finished; their runs say why")
         chosen = max(finalists, key=lambda trial: again.get(Space.key(params_of(trial)), -1.0))
         winner = params_of(chosen)
         figures = {"val_uar": chosen.value}
         if (score := again.get(Space.key(winner))) is not None:
             figures["confirmed_val_uar"] = score
         metrics = self._bundle(winner, {"sweep": self.name, "params": winner, **figures})
-        child = self.tracker.trial_run(self.run_id, self.name, winner, kind="trial")
-        self.tracker.log(child, tags={"ser.winner": "true"})
+        child = run_key(self.id, "trial", winner)
+        self.runs.log(child, tags={"ser.winner": "true"})
         figures |= {"test_uar": metrics["test"]["uar"], "test_wa": metrics["test"]["wa"]}
-        tags = {"ser.winner": label(winner), "ser.winner_run": child}
-        self.tracker.log(self.run_id, figures=figures, tags=tags)
+        self.runs.log(self.id, figures=figures, tags={"ser.winner": label(winner)}, links={"ser.winner_run": child})
         return winner, metrics
 
-    def _tune_config(self) -> tune.TuneConfig:
+    def _tune_config(self, study: optuna.Study) -> tune.TuneConfig:
         plan = self.plan
         searcher = StudySearcher(
             path=self.home.study(self.name),
@@ -172,7 +218,7 @@ class _Sweep:
         )
         return tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_scheduler(plan),
+            scheduler=scheduler(plan, study),
             metric="score",
             mode="max",
             num_samples=-1,  # the searcher says when it is enough: a trial that waited is one more for Tune
@@ -180,12 +226,12 @@ class _Sweep:
         )
 
     def _bundle(self, winner: Params, selection: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Bundle the winner, in the spool: there it waits for a tracker that is away."""
         torch.set_num_threads(self.plan.threads())
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "bundle"
-            config = configure(self.plan.preset.chain, winner)
-            metrics = bundle_winner(folder, config, self.plan.store, self.home.stages, selection)
-            log_bundle(self.tracker, self.run_id, folder)
+        folder = self.home.spools / self.name / BUNDLE
+        config = configure(self.plan.preset.chain, winner)
+        metrics = bundle_winner(folder, config, self.plan.store, self.home.stages, selection)
+        self.runs.folder(self.id, folder, BUNDLE)
         return metrics
 
 
@@ -202,19 +248,6 @@ def _spec(plan: Plan, name: str, home: Home) -> TrialSpec:
         threads=plan.threads(),
         device=plan.device(),
         hang_s=plan.preset.hang_s,
-    )
-
-
-def _scheduler(plan: Plan) -> TrialScheduler:
-    if plan.preset.scheduler == "none":
-        return FIFOScheduler()
-    longest = max(config.student.epochs for config in plan.configurations())
-    return ASHAScheduler(
-        time_attr="student_epoch",
-        max_t=max(longest - 1, plan.preset.grace_epochs),  # after the last epoch there is nothing left to save
-        grace_period=plan.preset.grace_epochs,
-        reduction_factor=plan.preset.reduction_factor,
-        stop_last_trials=False,  # the trial itself says when it has finished
     )
 
 

@@ -1,127 +1,113 @@
-"""MLflow: one parent run a sweep, one child run a trial, found by a key tag or made.
+"""MLflow: one parent run a sweep, one child run a trial; each found by the tag of its key, or made.
 
 Names follow MLflow's: a run, its params (what varies in the sweep), metrics by step (an epoch of a stage), tags.
 """
 
 import getpass
-import hashlib
+import logging
+import os
 import sys
-import time
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from ray.tune.experiment import Trial
-from ray.tune.logger import LoggerCallback
 
-from search.space import Space
-from search.trial import FAILED, FINISHED, WAITING, TrialSpec, configuration
+from search.runs import OUTCOME
+from search.spool import Record
 from sermodels.errors import UserError
 from sermodels.provenance import commit
-from sermodels.settings import dump_yaml
-from sermodels.stages import STAGES, stage_of
+
+logger = logging.getLogger(__name__)
 
 EXPERIMENT = "ser-search"
-SWEEP, KIND, KEY, OUTCOME = "ser.sweep", "ser.kind", "ser.trial_key", "ser.outcome"
-STATUS = {FINISHED: "FINISHED", FAILED: "FAILED", "pruned": "KILLED", "interrupted": "KILLED"}
+SWEEP, KIND, KEY = "ser.sweep", "ser.kind", "ser.key"
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "interrupted": "KILLED"}  # by outcome
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # asked again, MLflow would say the same
+
+
+class UnknownRunError(LookupError):
+    """A record speaks of a run that this tracker does not have."""
 
 
 class Tracker:
-    """The runs of one sweep."""
+    """A tracking server, or a database."""
 
     def __init__(self, uri: str, artifacts: Path):
-        """Connect.
+        """Only take notes; `connect` connects.
 
         Args:
             uri: of a tracking server (http…) or a database (sqlite:///…).
             artifacts: where artifacts go if the experiment does not exist yet and `uri` is a database.
+        """
+        self.uri, self._artifacts = uri, artifacts
+        self._client: MlflowClient | None = None
+        self._experiment = ""
+        self._ids: dict[str, str] = {}  # key of a run → its id
+
+    def connect(self) -> None:
+        """Connect, and make the experiment if it does not exist.
 
         Raises:
             UserError: nothing answers there, or it is not a store that MLflow knows.
         """
-        self.uri = uri
-        check_reachable(uri)
+        # MLflow would try for minutes, and whoever asks here has an answer for a tracker that is away.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every database it makes
+        check_reachable(self.uri)
         try:
-            with _alone(uri):
-                self.client = MlflowClient(uri)
-                self.experiment = self._experiment(artifacts)
+            with _alone(self.uri):
+                client = MlflowClient(self.uri)
+                self._experiment = _experiment(client, self.uri, self._artifacts)
+        except OSError as error:
+            raise UserError(f"--tracking-uri {self.uri}: {error.filename}: {error.strerror}") from None
         except MlflowException as error:
-            raise UserError(f"--tracking-uri {uri}: {str(error).splitlines()[0]}") from None
+            raise UserError(f"--tracking-uri {self.uri}: {str(error).splitlines()[0]}") from None
+        self._client = client
 
-    def start_sweep(self, name: str, tags: Mapping[str, str], texts: Mapping[str, str]) -> str:
-        """Begin the parent run of a sweep.
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client; connects first if need be."""
+        if self._client is None:
+            self.connect()
+        return self._client
 
-        Args:
-            name: of the sweep.
-            tags: what describes it.
-            texts: file name → content, logged as artifacts.
-
-        Returns:
-            The run's id.
-        """
-        tags = {SWEEP: name, KIND: "sweep", **_environment(), **tags}
-        run_id = self.client.create_run(self.experiment, run_name=name, tags=tags).info.run_id
-        for file, text in texts.items():
-            self.client.log_text(run_id, text, file)
-        return run_id
-
-    def trial_run(self, parent: str, sweep: str, params: Mapping[str, Any], *, kind: str) -> str:
-        """The child run of a configuration, found by its key or made; its id.
+    def send(self, records: Iterable[Record], *, skip_unknown: bool = False) -> None:
+        """Do what records say (runs.py), in order. What was done before changes nothing.
 
         Args:
-            parent: run id of the sweep.
-            sweep: its name.
-            params: what the configuration has of its own.
-            kind: "trial", or "confirmation" on fresh seeds.
+            records: of a spool.
+            skip_unknown: pass over records of runs that are not here.
+
+        Raises:
+            UnknownRunError: a run that is not here.
+            UserError: the tracker cannot be reached.
+            MlflowException: it cannot do it now. What it will never take is passed over with a warning.
         """
-        key = hashlib.sha256(f"{parent}/{kind}/{Space.key(params)}".encode()).hexdigest()[:16]
-        found = self.client.search_runs([self.experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
-        if found:
-            return found[0].info.run_id
-        tags = {"mlflow.parentRunId": parent, SWEEP: sweep, KIND: kind, KEY: key, **_environment()}
-        run = self.client.create_run(self.experiment, run_name=label(params), tags=tags)
-        self.client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in params.items()])
-        return run.info.run_id
-
-    def log(
-        self,
-        run_id: str,
-        *,
-        epochs: Iterable[Mapping[str, float]] = (),
-        figures: Mapping[str, float] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write everything in one batch: a database confirms each.
-
-        Args:
-            run_id: of the run.
-            epochs: metrics of epochs, each with its number as "epoch".
-            figures: metrics without a step.
-            tags: what to call it.
-        """
-        now = round(time.time() * 1000)
-        metrics = [Metric(name, float(value), now, 0) for name, value in (figures or {}).items()]
-        for row in epochs:
-            values = ((name, value) for name, value in row.items() if name != "epoch")
-            metrics += [Metric(name, float(value), now, int(row["epoch"])) for name, value in values]
-        words = [RunTag(name, str(word)) for name, word in (tags or {}).items()]
-        if metrics or words:
-            self.client.log_batch(run_id, metrics=metrics, tags=words)
-
-    def end(self, run_id: str, outcome: str) -> None:
-        """Close a run; `outcome` is finished, pruned, failed or interrupted."""
-        self.log(run_id, tags={OUTCOME: outcome})
-        self.terminate(run_id, outcome)
-
-    def terminate(self, run_id: str, outcome: str) -> None:
-        """Close a run that has the tag of its outcome."""
-        self.client.set_terminated(run_id, STATUS[outcome])
+        passed_over = (UnknownRunError,) if skip_unknown else ()
+        batches: dict[str, _Batch] = {}  # by run; a database confirms each
+        for record in records:
+            run = record["run"]
+            if record["do"] == "log":
+                with suppress(*passed_over):
+                    links = {tag: self._id(other) for tag, other in record["links"].items()}
+                    batches.setdefault(run, _Batch()).add(record, links)
+                continue
+            if run in batches:
+                with suppress(*passed_over):
+                    self._log(run, batches.pop(run))
+            with suppress(*passed_over):
+                self._do(record)
+        for run, batch in batches.items():
+            with suppress(*passed_over):
+                self._log(run, batch)
 
     def find_sweep(self, name: str) -> Run:
         """The latest parent run of a sweep.
@@ -129,117 +115,88 @@ class Tracker:
         Raises:
             UserError: there is none, naming those that there are.
         """
-        runs = self.client.search_runs([self.experiment], f"tags.`{KIND}` = 'sweep'", order_by=["start_time DESC"])
+        runs = self.client.search_runs([self._experiment], f"tags.`{KIND}` = 'sweep'", order_by=["start_time DESC"])
         for run in runs:
             if run.data.tags[SWEEP] == name:
                 return run
         known = ", ".join(sorted({run.data.tags[SWEEP] for run in runs})) or "none yet"
         raise UserError(f"--sweep {name}: no such sweep at {self.uri}; there are: {known}")
 
-    def _experiment(self, artifacts: Path) -> str:
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found:
-            return found.experiment_id
-        location = None if self.uri.startswith("http") else artifacts.as_uri()
+    def _do(self, record: Record) -> None:
         try:
-            return self.client.create_experiment(EXPERIMENT, artifact_location=location)
-        except MlflowException:  # somebody else did, just now
-            if found := self.client.get_experiment_by_name(EXPERIMENT):
-                return found.experiment_id
-            raise
+            if record["do"] == "begin":
+                self._begin(record)
+            elif record["do"] == "text":
+                self.client.log_text(self._id(record["run"]), record["text"], record["file"])
+            elif record["do"] == "folder":
+                self.client.log_artifacts(self._id(record["run"]), record["path"], record["name"])
+            elif record["do"] == "end":
+                self._end(record)
+        except MlflowException as error:
+            self._require_final(error, record["run"])
 
-
-class TrialLogger(LoggerCallback):
-    """Writes what trials report into their runs, from the driver's process."""
-
-    def __init__(self, tracker: Tracker, parent: str, spec: TrialSpec):
-        self.seconds = {"trained_seconds": 0.0, "reused_seconds": 0.0}  # of all finished trials
-        self._tracker, self._parent, self._spec = tracker, parent, spec
-        self._runs: dict[str, str] = {}  # Tune's trial id → run id
-        self._open: set[str] = set()  # run ids; that of a trial which is to be started again is among them
-        self._outcomes: dict[str, str | None] = {}  # by Tune's trial id, of the last result
-        self._logged: set[tuple[str, str, int]] = set()  # run id, stage, epoch
-
-    def log_trial_start(self, trial: Trial) -> None:
-        """Find or make the run; log the whole configuration as an artifact."""
-        if trial.trial_id in self._runs:
-            return
-        kind, params = trial.config["kind"], trial.config["params"]
-        run_id = self._tracker.trial_run(self._parent, self._spec.sweep, params, kind=kind)
-        whole = configuration(trial.config, self._spec.chain, self._spec.fresh_seeds)
-        self._tracker.client.log_text(run_id, dump_yaml(whole), "config.yaml")
-        self._runs[trial.trial_id] = run_id
-        self._open.add(run_id)
-
-    def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
-        """Write the epochs of a result; of the last one, the final figures or the reason of the failure."""
-        run_id = self._runs[trial.trial_id]
-        epochs = [row for row in result.get("epochs", ()) if self._is_new(run_id, row)]
-        outcome, figures, tags = result.get("outcome"), {}, {}
-        if outcome == FINISHED:
-            figures, tags = final_figures(result), {"ser.reused": reused_stages(result)}
-        if outcome == FINISHED != self._outcomes.get(trial.trial_id):  # a process may die after it said so
-            self.seconds = {name: seconds + result[name] for name, seconds in self.seconds.items()}
-        if outcome == FAILED:
-            tags = {"ser.reason": result["reason"][:5000]}
-        if outcome in STATUS:
-            tags[OUTCOME] = outcome
-        self._outcomes[trial.trial_id] = outcome
-        self._tracker.log(run_id, epochs=epochs, figures=figures, tags=tags)
-
-    def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
-        """Close the run. A trial that ended without saying how was stopped by the scheduler."""
-        if (run_id := self._runs.pop(trial.trial_id, None)) is None:
-            return
-        told = self._outcomes.get(trial.trial_id)
-        if failed or told is None:
-            self._tracker.end(run_id, FAILED if failed else "pruned")
-        elif told == WAITING:
-            return
+    def _begin(self, record: Record) -> None:
+        key = record["run"]
+        tags = {KEY: key, SWEEP: record["sweep"], KIND: record["kind"], **environment(), **record["tags"]}
+        if record["parent"]:
+            tags["mlflow.parentRunId"] = self._id(record["parent"])
+        run_id = self._ids.get(key) or self._find(key)
+        if run_id is None:
+            run = self.client.create_run(self._experiment, record["time"], tags, record["name"])
+            run_id = run.info.run_id
         else:
-            self._tracker.terminate(run_id, told)
-        self._open.discard(run_id)
+            self.client.update_run(run_id, "RUNNING")
+        self._ids[key] = run_id
+        self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in record["params"].items()])
 
-    def _is_new(self, run_id: str, row: Mapping[str, float]) -> bool:
-        """Whether an epoch is seen for the first time: a trial whose process died tells its past again."""
-        epoch = (run_id, stage_of(row), int(row["epoch"]))
-        seen = epoch in self._logged
-        self._logged.add(epoch)
-        return not seen
+    def _end(self, record: Record) -> None:
+        run_id, outcome = self._id(record["run"]), record["outcome"]
+        self.client.set_tag(run_id, OUTCOME, outcome)
+        self.client.set_terminated(run_id, STATUS[outcome], record["time"])
 
-    def close(self) -> None:
-        """Close what is still open after the sweep ended: runs that were interrupted."""
-        for run_id in self._open:
-            self._tracker.end(run_id, "interrupted")
-        self._open.clear()
+    def _log(self, run: str, batch: "_Batch") -> None:
+        try:
+            tags = [RunTag(name, str(word)) for name, word in batch.tags.items()]
+            self.client.log_batch(self._id(run), metrics=batch.metrics, tags=tags)
+        except MlflowException as error:
+            self._require_final(error, run)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks into files that are never read again; live connections cannot go there.
-        return {}
+    def _id(self, key: str) -> str:
+        if key not in self._ids:
+            if (found := self._find(key)) is None:
+                raise UnknownRunError(f"{self.uri} has no run {key}")
+            self._ids[key] = found
+        return self._ids[key]
+
+    def _find(self, key: str) -> str | None:
+        found = self.client.search_runs([self._experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
+        return found[0].info.run_id if found else None
+
+    def _require_final(self, error: MlflowException, run: str) -> None:
+        """Go on after an error that would come again and again; raise any other."""
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # the database is another one than a moment ago
+            self._ids.clear()
+            self._client = None
+            raise UnknownRunError(f"{self.uri} has no run {run} any more") from error
+        if error.error_code not in REFUSALS:
+            raise error
+        logger.warning("tracking: MLflow refuses what it was told of run %s: %s", run, str(error).splitlines()[0])
 
 
-def final_figures(result: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a finished trial's last result that belong into its run."""
-    names = ("val_", "best_val_", *(f"{stage}/" for stage in STAGES), "trained_seconds", "reused_seconds", "duration_s")
-    return {k: v for k, v in result.items() if k.startswith(names) and isinstance(v, int | float)}
+class _Batch:
+    """What is told of one run in one call."""
 
+    def __init__(self) -> None:
+        self.metrics: list[Metric] = []
+        self.tags: dict[str, Any] = {}
 
-def reused_stages(result: Mapping[str, Any]) -> str:
-    """Which stages others had trained, and the share of their seconds: `teacher, match 50 %`; or `none`."""
-    words = []
-    for stage in STAGES:
-        reused = result[f"{stage}/reused_seconds"]
-        if reused:
-            share = reused / (reused + result[f"{stage}/trained_seconds"])
-            words.append(stage if share == 1 else f"{stage} {share:.0%}")
-    return ", ".join(words) or "none"
-
-
-def label(params: Mapping[str, Any]) -> str:
-    """A configuration in few words: `128x1 ice alpha=10 student.depth=3`."""
-    words = [str(params[key]) for key in ("patch", "encoding") if key in params]
-    words += [f"{key}={_short(value)}" for key, value in params.items() if key not in ("patch", "encoding")]
-    return " ".join(words) or "defaults"
+    def add(self, record: Record, links: Mapping[str, str]) -> None:
+        now = record["time"]
+        self.metrics += [Metric(name, float(value), now, 0) for name, value in record["figures"].items()]
+        for row in record["epochs"]:
+            values = ((name, value) for name, value in row.items() if name != "epoch")
+            self.metrics += [Metric(name, float(value), now, int(row["epoch"])) for name, value in values]
+        self.tags |= {**record["tags"], **links}
 
 
 def check_reachable(uri: str) -> None:
@@ -259,6 +216,21 @@ def check_reachable(uri: str) -> None:
         ) from None
 
 
+def _experiment(client: MlflowClient, uri: str, artifacts: Path) -> str:
+    """The id of our experiment, found or made."""
+    if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
+        location = None if uri.startswith("http") else artifacts.as_uri()
+        try:
+            return client.create_experiment(EXPERIMENT, artifact_location=location)
+        except MlflowException:  # somebody else did, just now
+            if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
+                raise
+    if found.lifecycle_stage == LifecycleStage.DELETED:
+        way_out = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        raise UserError(f"--tracking-uri {uri}: the experiment {EXPERIMENT} was deleted there; `{way_out}` restores it")
+    return found.experiment_id
+
+
 def _alone(uri: str) -> AbstractContextManager:
     """Keep others away from a database file: two that make its tables at the same time get in each other's way."""
     if not uri.startswith("sqlite:///"):
@@ -268,14 +240,12 @@ def _alone(uri: str) -> AbstractContextManager:
     return FileLock(database.with_name(f".{database.name}.lock"))
 
 
-def _environment() -> dict[str, str]:
+@cache
+def environment() -> Mapping[str, str]:
+    """What MLflow shows of where a run comes from, as tags."""
     return {
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": Path(sys.argv[0]).name,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit(),
     }
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

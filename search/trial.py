@@ -39,6 +39,7 @@ from sermodels.store import open_store
 logger = logging.getLogger(__name__)
 
 FINISHED, FAILED, WAITING = "finished", "failed", "waiting"  # outcomes
+RETRIES = 3  # of a trial whose process or node died
 
 
 @dataclass(frozen=True, kw_only=True)

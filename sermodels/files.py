@@ -20,6 +20,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield unfinished
         _flush(unfinished)
         os.replace(unfinished, path)
+    except OSError as error:
+        error.filename = str(path)  # not the temporary one, and `write` names none at all
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

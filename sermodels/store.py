@@ -36,6 +36,7 @@ class Manifest:
     seed: int
     skipped: tuple[dict[str, str | None], ...]
     fingerprint: str
+    rows_sha256: str | None = None  # of all columns but the pixels; older stores have none
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,11 +71,14 @@ class Store:
         )
 
     def verify(self) -> None:
-        """Check the hash of every image.
+        """Check the hash of every image, and that of all other columns.
 
         Raises:
             UserError: naming the first clip and view whose pixels are not those that were written.
         """
+        batch = _map(self.path)
+        if (expected := _manifest(self.path, batch.schema).rows_sha256) not in (None, rows_sha256(batch)):
+            raise _altered(self.path, "what it says of its clips is not what was written")
         for row, expected in enumerate(self.pixel_sha256):
             if sha256(self.pixels[row]) != expected:
                 where = f"view {self.view[row]} of clip {self.clip_id[self.clip[row]]}"
@@ -146,6 +150,12 @@ def fingerprint(
         "clips": sorted(set(clips)),
     }
     return sha256(_canonical_json(determining).encode())
+
+
+def rows_sha256(columns: pa.RecordBatch) -> str:
+    """Hash in hex of all columns but the pixels, which have hashes of their own."""
+    named = ((name, columns.column(name).to_pylist()) for name in columns.schema.names if name != "pixels")
+    return sha256(_canonical_json(dict(named)).encode())
 
 
 def schema(frontend: FrontEnd) -> pa.Schema:

@@ -16,7 +16,7 @@ from sermodels.errors import UserError
 from sermodels.files import replacing
 from sermodels.frontend import VIEWS
 from sermodels.settings import parse, to_plain
-from sermodels.store import Manifest, Store, fingerprint, open_store, schema, with_manifest
+from sermodels.store import Manifest, Store, fingerprint, open_store, rows_sha256, schema, with_manifest
 from sermodels.store_render import Recipe, Row, file_sha256, render
 
 Progress = Callable[[int, int], None]  # utterances done, of how many
@@ -172,6 +172,10 @@ def _write(
     scratch: IO[bytes],
 ) -> None:
     clips = [(row["clip_id"], row["source_sha256"], row["speaker"], row["emotion"]) for row in rows]
+    columns = schema(recipe.frontend)
+    pixels = _pixel_column(columns.field("pixels").type, len(rows), scratch)
+    arrays = [pa.array([row.get(f.name) for row in rows], f.type) for f in columns if f.name != "pixels"]
+    batch = pa.record_batch([*arrays, pixels], schema=columns)
     manifest = Manifest(
         corpus=recipe.corpus,
         emotions=tuple(emotions),
@@ -180,11 +184,9 @@ def _write(
         seed=recipe.seed,
         skipped=tuple(skipped),
         fingerprint=fingerprint(emotions, recipe.frontend, recipe.augmentation, recipe.seed, clips),
+        rows_sha256=rows_sha256(batch),
     )
-    columns = schema(recipe.frontend)
-    pixels = _pixel_column(columns.field("pixels").type, len(rows), scratch)
-    arrays = [pa.array([row.get(f.name) for row in rows], f.type) for f in columns if f.name != "pixels"]
-    batch = pa.record_batch([*arrays, pixels], schema=with_manifest(columns, manifest))
+    batch = batch.replace_schema_metadata(with_manifest(columns, manifest).metadata)
     options = pa.ipc.IpcWriteOptions(allow_64bit=True)  # more than 2³¹ pixels
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)

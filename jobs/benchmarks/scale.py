@@ -40,8 +40,10 @@ from search.preset import Preset, load
 from search.progress import Progress
 from search.searcher import StudySearcher
 from search.study import create_study
-from search.tracking import Tracker, TrialLogger
+from search.sync import tracked
+from search.tracking import Tracker
 from search.trial import FINISHED, TrialSpec
+from search.trial_logger import TrialLogger
 from sermodels.batches import Source, draw_order
 from sermodels.config import ChainConfig, FrontEnd
 from sermodels.data import TrialData
@@ -169,7 +171,6 @@ def main(folder: Path, sampler: str, trials: int) -> None:
 
 def _sweep(preset: Preset, home: Home, tracker: Tracker) -> None:
     create_study(home.study(NAME), NAME)
-    parent = tracker.start_sweep(NAME, {}, {})
     spec = TrialSpec(
         sweep=NAME,
         store="",
@@ -185,12 +186,15 @@ def _sweep(preset: Preset, home: Home, tracker: Tracker) -> None:
     searcher = StudySearcher(
         path=home.study(NAME), name=NAME, space=space, preset=preset, stages=home.stages, slots=lambda: 1
     )
-    logger, progress = TrialLogger(tracker, parent, spec), Progress(preset.trials, NAME)
-    tune.Tuner(
-        tune.with_resources(instant_trial, {"cpu": len(os.sched_getaffinity(0))}),
-        tune_config=tune.TuneConfig(search_alg=searcher, metric="score", mode="max", num_samples=-1, reuse_actors=True),
-        run_config=tune.RunConfig(name=NAME, storage_path=str(home.tune), callbacks=[logger, progress], verbose=0),
-    ).fit()
+    settings = tune.TuneConfig(search_alg=searcher, metric="score", mode="max", num_samples=-1, reuse_actors=True)
+    with tracked(home, NAME, tracker) as runs:
+        runs.begin(NAME, name=NAME, kind="sweep", sweep=NAME)
+        callbacks = [TrialLogger(runs, NAME, spec), Progress(preset.trials, NAME)]
+        tune.Tuner(
+            tune.with_resources(instant_trial, {"cpu": len(os.sched_getaffinity(0))}),
+            tune_config=settings,
+            run_config=tune.RunConfig(name=NAME, storage_path=str(home.tune), callbacks=callbacks, verbose=0),
+        ).fit()
 
 
 def instant_trial(config: dict[str, Any]) -> None:

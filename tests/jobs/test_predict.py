@@ -11,25 +11,7 @@ from here import job_here
 from processes import error_line, job
 
 from sermodels import audio
-from sermodels.bundle import FINGERPRINT, load_bundle, write_bundle
-from sermodels.networks import build_student
-
-
-@pytest.fixture(scope="module")
-def model(store, tiny_config, tmp_path_factory):
-    config = tiny_config(dim=32)
-    network = build_student(config, store.pixels.shape[1:], len(store.emotions), seed=0)
-    with torch.no_grad():
-        network.classify.weight *= 20  # a fresh network is never sure of anything
-    out = tmp_path_factory.mktemp("model") / "best"
-    parts = {"emotions": store.emotions, "frontend": store.frontend, "network": network}
-    write_bundle(out, config=config, metrics={FINGERPRINT: store.fingerprint}, **parts)
-    return out
-
-
-@pytest.fixture(scope="module")
-def wav(store):
-    return store.path.parent / "corpus" / store.clip_id[0]
+from sermodels.bundle import load_bundle
 
 
 @pytest.fixture

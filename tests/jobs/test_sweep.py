@@ -140,7 +140,11 @@ def test_it_prints_the_commands_that_come_next(swept):
 
 def test_a_name_is_taken_once(swept):
     words = ["--store", swept.store.path, "--preset", swept.preset, "--name", "four", "--home", swept.home]
-    assert "a sweep named 'four' is already there" in error_line(job("sweep.py", *words))
+    line = error_line(job("sweep.py", *words))
+    assert "sweep four exists" in line
+    assert "4 trials of it have ended" in line
+    assert "--resume" in line
+    assert "--fresh" in line
     experiment = swept.parent.info.experiment_id
     assert len(swept.client.search_runs([experiment])) == 5
 
@@ -218,6 +222,11 @@ def test_a_sweep_that_is_stopped_closes_its_runs(store, tmp_path, how):
         (["chain.teacher.lr=fast"], "chain: teacher.lr"),
         (["chain.folds=[9]"], "4 folds (0 to 3) for 5 speakers"),
         (["--prune-cache", "-1"], "--prune-cache -1"),
+        (["--resume", "--name", "none"], "no sweep none"),
+        (["--resume", "--fresh"], "exclude each other"),
+        (["--resume", "auto"], "needs a --name"),
+        (["--resume", "maybe"], "resume"),
+        (["--name", "../x"], "--name '../x'"),
         (["--tracking-uri", "http://127.0.0.1:9"], "http://127.0.0.1:9"),
     ],
 )

@@ -14,7 +14,7 @@ from ray.tune.search.search_generator import SearchGenerator
 from search.preset import load
 from search.searcher import StudySearcher
 from search.space import Space
-from search.study import best, confirmed, create_study, open_study, params_of
+from search.study import Ledger, best, confirmed, create_study, open_study, params_of
 from sermodels.cache import StageCache
 from sermodels.errors import UserError
 
@@ -340,11 +340,28 @@ def test_interrupted_trials_are_proposed_again(journal):
     dead = searcher(journal, JOINT)
     left = [start(dead, name) for name in "abc"]
     dead.on_trial_complete("a", done(0.5))
+    assert Ledger(journal, "sweep").requeue_interrupted() == 2
     alive = searcher(journal, JOINT, trials=3)
-    assert alive.requeue_interrupted() == 2
     assert [start(alive, "d"), start(alive, "e")] == left[1:]
     assert ask(alive, "f") is None
     assert [t.state.name for t in trials(journal)] == ["COMPLETE", "FAIL", "FAIL", "RUNNING", "RUNNING"]
+
+
+def test_failed_trials_are_proposed_again_once_when_told(journal):
+    search = searcher(journal, SMALL, sampler="grid")
+    failed = start(search, "a")
+    search.on_trial_complete("a", {"outcome": "failed"})
+    rest = [start(search, name) for name in "bcd"]
+    for name in "bcd":
+        search.on_trial_complete(name, done(0.5))
+    assert failed not in rest
+    ledger = Ledger(journal, "sweep")
+    assert (ledger.requeue_failed(), ledger.requeue_failed()) == (1, 0)
+    again = searcher(journal, SMALL, sampler="grid")
+    assert start(again, "e") == failed
+    again.on_trial_complete("e", done(0.7))
+    assert ask(again, "f") == Searcher.FINISHED
+    assert len(Ledger(journal, "sweep").ended()) == 4
 
 
 def test_first_proposals_of_the_cpu_preset_cover_what_it_compares(journal):

@@ -219,6 +219,26 @@ def test_altered_pixel_is_named_by_verify(built):
         altered.verify()
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("sentence", "b9"), ("duration_s", 1.25), ("snr_db", 3.5), ("shift_s", 0.1), ("speed", 1.1), ("corpus", "emodb")],
+)
+def test_an_altered_column_is_named_by_verify(built, column, value):
+    def change(columns, manifest):
+        columns[column][5] = value
+
+    altered = open_store(rewrite(built.path, change))
+    with pytest.raises(UserError, match="what it says of its clips"):
+        altered.verify()
+
+
+def test_a_store_without_that_hash_is_an_older_one(built):
+    def change(columns, manifest):
+        del manifest["rows_sha256"]
+
+    open_store(rewrite(built.path, change)).verify()
+
+
 def test_any_flipped_byte_opens_or_is_a_user_error(built):
     """Metadata of a binary format invites crashes: flip bytes everywhere but in the pixels."""
     content = built.path.read_bytes()
@@ -234,4 +254,4 @@ def test_any_flipped_byte_opens_or_is_a_user_error(built):
             open_store(altered).verify()
         except UserError:
             refused += 1
-    assert refused > 150  # the rest is padding, or columns that nothing depends on
+    assert refused > 150  # the rest is padding

@@ -1,0 +1,62 @@
+"""When trials are stopped early: Tune's ASHA, which remembers what a study already knows."""
+
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from search.plan import Plan
+
+
+def scheduler(plan: Plan, study: optuna.Study) -> TrialScheduler:
+    """The scheduler of a preset.
+
+    Args:
+        plan: of the sweep.
+        study: its trials fill the rungs, if a sweep goes on.
+    """
+    if plan.preset.scheduler == "none":
+        return FIFOScheduler()
+    longest = max(config.student.epochs for config in plan.configurations())
+    return _Asha(
+        _judged(study),
+        time_attr="student_epoch",
+        max_t=max(longest - 1, plan.preset.grace_epochs),  # after the last epoch there is nothing left to save
+        grace_period=plan.preset.grace_epochs,
+        reduction_factor=plan.preset.reduction_factor,
+        stop_last_trials=False,  # the trial itself says when it has finished
+    )
+
+
+class _Asha(AsyncHyperBandScheduler):
+    """ASHA whose rungs hold the scores of a study's trials from the start."""
+
+    def __init__(self, past: list[FrozenTrial], **settings: Any):
+        super().__init__(**settings)
+        self._past = past
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Called by Tune before the first trial; scores mean nothing before it."""
+        known = super().set_search_properties(metric, mode, **spec)
+        for trial in map(_Past, self._past):
+            self.on_trial_add(None, trial)
+            for epoch, score in sorted(trial.scores.items()):
+                self.on_trial_result(None, trial, {self._time_attr: epoch, self._metric: score})
+            self.on_trial_remove(None, trial)
+        self._past = []
+        return known
+
+
+class _Past:
+    """What ASHA asks of a trial, and the scores that it reported."""
+
+    def __init__(self, trial: FrozenTrial):
+        self.trial_id = f"past-{trial.number}"
+        self.scores = trial.intermediate_values
+
+
+def _judged(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that ended on their own account; those interrupted come again under another id."""
+    ended = (trial for trial in study.get_trials() if trial.state.is_finished())
+    return [trial for trial in ended if not {"copy_of", "interrupted"} & trial.user_attrs.keys()]

@@ -1,0 +1,74 @@
+"""Trials that go wrong, each in its own way, in one sweep: each failed with its reason, the others are as if alone."""
+
+import pytest
+import yaml
+from conftest import TINY
+from mlflow import MlflowClient
+from processes import job
+
+from sermodels.settings import merged
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+SIZE = {"dim": None, "mlp": None, "patch": None, "teacher.batch": None, "alpha": None}
+SOUND = {"dim": 16, "mlp": 16, "patch": "32x4", "teacher.batch": 16, "alpha": 1.0}
+CASES = {
+    "diverges": SOUND | {"alpha": 1e39},
+    "out of memory": SOUND | {"mlp": 10**13},
+    "hangs": SOUND
+    | {"dim": 1024, "mlp": 4096, "patch": "1x1", "teacher.batch": 112},  # a step takes longer than hang_s
+    "sound": SOUND,
+    "sound too": SOUND | {"alpha": 2.0},
+}
+PRESET = {
+    "description": "three trials that fail and two that do not",
+    "chain": merged(TINY, SIZE | {"teacher.depth": 4}),
+    "space": {"case": list(CASES.values())},
+    "trials": len(CASES),
+    "sampler": "grid",
+    "hang_s": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def runs(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trials")
+    preset = folder / "cases.yaml"
+    preset.write_text(yaml.safe_dump(PRESET))
+    done = job("sweep.py", "--store", store.path, "--preset", preset, "--name", "cases", "--home", folder / "home",
+               timeout_s=500)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    client = MlflowClient(f"sqlite:///{folder}/home/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("ser-search").experiment_id])
+    by_case = {}
+    for run in found:
+        if run.data.tags["ser.kind"] == "trial":
+            params = run.data.params
+            (case,) = [
+                name
+                for name, case in CASES.items()
+                if all(str(type(value)(params[key])) == str(value) for key, value in case.items())
+            ]
+            by_case[case] = run
+    assert by_case.keys() == CASES.keys()
+    return by_case
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("diverges", "NonFiniteLossError: student stage, epoch 1"),
+        ("out of memory", "not enough memory"),
+        ("hangs", "died"),
+    ],
+)
+def test_what_fails_says_why(runs, case, reason):
+    assert runs[case].info.status == "FAILED"
+    assert runs[case].data.tags["ser.outcome"] == "failed"
+    assert reason in runs[case].data.tags["ser.reason"]
+
+
+@pytest.mark.parametrize("case", ["sound", "sound too"])
+def test_the_others_finish(runs, case):
+    assert runs[case].info.status == "FINISHED"
+    assert 0 <= runs[case].data.metrics["val_uar"] <= 1

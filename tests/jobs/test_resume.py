@@ -1,0 +1,211 @@
+"""Sweeps that go on: after their driver was killed, with more trials, without a tracker, under a name used before."""
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+import yaml
+from conftest import SMALL, TINY
+from here import job_here
+from mlflow import MlflowClient
+from processes import error_line, job, started, wait_for
+
+from search.study import open_study
+from sermodels.config import Augmentation
+from sermodels.corpora import synthetic
+from sermodels.settings import merged
+from sermodels.store_build import build
+from sermodels.training_log import read_all
+
+GRID = {
+    "description": "four trials, two teachers; one of them fails",
+    "chain": merged(TINY, {"seeds": [0, 1], "teacher.epochs": 30}),
+    "space": {"encoding": ["ice", "none"], "alpha": [0, 1]},
+    "trials": 4,
+    "sampler": "grid",
+}
+FAILING = merged(GRID, {"chain.teacher.epochs": 2, "space.alpha": [1e39], "space.encoding": ["ice", "none"]})
+
+
+class Home:
+    """A home folder, and what its MLflow database knows."""
+
+    def __init__(self, folder, store):
+        self.root, self.store = folder / "home", store
+
+    def words(self, preset, name, *more):
+        path = self.root.parent / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(preset))
+        return ["--store", self.store.path, "--preset", path, "--name", name, "--home", self.root, *more]
+
+    def sweep(self, preset, name, *more):
+        done = job("sweep.py", *self.words(preset, name, *more))
+        assert done.returncode == 0, done.stderr
+        return done
+
+    @property
+    def client(self):
+        return MlflowClient(f"sqlite:///{self.root}/mlflow.db")
+
+    def runs(self, kind, sweep):
+        experiment = self.client.get_experiment_by_name("ser-search").experiment_id
+        return [
+            run
+            for run in self.client.search_runs([experiment])
+            if (run.data.tags["ser.kind"], run.data.tags["ser.sweep"]) == (kind, sweep)
+        ]
+
+    def scores(self, sweep):
+        return {
+            (run.data.params["encoding"], run.data.params["alpha"]): (
+                run.data.metrics["val_uar"],
+                run.data.metrics["student/val_loss"],
+            )
+            for run in self.runs("trial", sweep)
+        }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, store):
+    """A home on which nothing was killed."""
+    home = Home(tmp_path_factory.mktemp("whole"), store)
+    home.sweep(GRID, "four")
+    return home
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, store):
+    """A home whose sweep was killed in a teacher stage, and then told to go on; with what it said."""
+    home = Home(tmp_path_factory.mktemp("killed"), store)
+    with started("sweep.py", *home.words(GRID, "four")) as process:
+        wait_for(lambda: len(read_all(home.root / "stages")) > 20, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+    home.done = home.sweep(GRID, "four", "--resume")
+    return home
+
+
+def test_a_killed_sweep_goes_on_and_says_so(killed):
+    assert "sweep four: 4 trials, going on: none has ended, 4 taken up again" in killed.done.stderr
+    assert "winner: " in killed.done.stdout
+
+
+def test_it_ends_with_the_scores_of_one_that_was_never_killed(killed, whole):
+    assert killed.scores("four") == whole.scores("four")
+    assert len(killed.scores("four")) == 4
+    winners = [home.runs("sweep", "four")[0].data.metrics["test_uar"] for home in (killed, whole)]
+    assert winners[0] == winners[1]
+
+
+def test_it_repeats_no_epoch_but_those_under_way(killed):
+    counts = Counter((entry.stage, entry.key, entry.epoch) for entry in read_all(killed.root / "stages"))
+    assert len(counts) == 2 * (2 * 30 + 2 * 2 + 4 * 2)
+    assert sum(counts.values()) <= len(counts) + 2
+
+
+def test_its_runs_are_there_once_and_closed_with_every_step_once(killed):
+    assert [run.info.status for run in killed.runs("sweep", "four")] == ["FINISHED"]
+    trials = killed.runs("trial", "four")
+    assert [run.info.status for run in trials] == ["FINISHED"] * 4
+    for run in trials:
+        for metric, last in (("teacher/val_uar", 30), ("student/val_uar", 2)):
+            steps = [point.step for point in killed.client.get_metric_history(run.info.run_id, metric)]
+            assert steps == list(range(1, last + 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"space.alpha": [0, 2]}, "space.alpha was [0, 1], is now [0, 2]"),
+        ({"chain.teacher.lr": 0.1}, "chain.teacher.lr was 0.003, is now 0.1"),
+        ({"sampler": "random"}, "sampler was grid, is now random"),
+    ],
+)
+def test_a_changed_sweep_is_refused_with_the_difference(whole, changes, names):
+    changed = merged(GRID, changes)
+    before = whole.scores("four")
+    assert names in error_line(job_here("sweep.py", *whole.words(changed, "four", "--resume")))
+    assert whole.scores("four") == before
+
+
+def test_another_store_is_refused(whole, store, tmp_path):
+    corpus = synthetic.read(store.path.parent / "corpus", seed=0, speakers=5, clips_per_emotion=1)
+    other = build(corpus, tmp_path / "o.arrow", SMALL, Augmentation(), 1, 1, strict=True, progress=lambda *_: None)
+    words = whole.words(GRID, "four", "--resume")
+    words[1] = other.path
+    assert f"store was {store.fingerprint}, is now {other.fingerprint}" in error_line(job_here("sweep.py", *words))
+
+
+def test_failed_trials_stay_failed_until_told_and_trials_may_be_raised(store, tmp_path):
+    home = Home(tmp_path, store)
+    first = job("sweep.py", *home.words(FAILING, "bad", "--trials", 1))
+    assert "no trial finished" in first.stderr
+    second = job("sweep.py", *home.words(FAILING, "bad", "--resume", "--trials", 2))
+    assert "going on: 1 failed, 0 taken up again" in second.stderr
+    assert "no trial finished" in second.stderr
+    third = job("sweep.py", *home.words(FAILING, "bad", "--resume", "--retry-failed", "--trials", 2))
+    assert "2 taken up again" in third.stderr
+    assert [run.info.status for run in home.runs("trial", "bad")] == ["FAILED"] * 2
+    states = [trial.state.name for trial in open_study(home.root / "studies" / "bad.journal", "bad").get_trials()]
+    assert states == ["FAIL"] * 4
+
+
+def test_fresh_puts_the_earlier_sweep_aside(whole):
+    words = whole.words(merged(GRID, {"space.alpha": [0]}), "four", "--fresh")
+    before = whole.scores("four")
+    done = job("sweep.py", *words)
+    assert done.returncode == 0, done.stderr
+    assert "the earlier one is now called four.2" in done.stderr
+    assert len(whole.runs("sweep", "four")) == 2
+    assert {run.info.status for run in whole.runs("sweep", "four")} == {"FINISHED"}
+    for run in whole.runs("trial", "four"):
+        where = run.data.params.get("alpha", "fixed")
+        assert where == "fixed" or before[run.data.params["encoding"], where][0] == run.data.metrics["val_uar"]
+    assert len(list((whole.root / "studies").glob("four.2*.journal"))) == 1
+
+
+def test_without_a_tracker_a_sweep_runs_offline_and_is_sent_later(store, tmp_path):
+    home = Home(tmp_path, store)
+    preset = merged(GRID, {"chain.teacher.epochs": 2, "space.alpha": [0]})
+    nobody = ["--tracking-uri", "http://127.0.0.1:9"]
+    assert "--offline" in error_line(job("sweep.py", *home.words(preset, "off", *nobody)))
+    assert not home.root.exists()
+    done = job("sweep.py", *home.words(preset, "off", *nobody, "--offline"))
+    assert done.returncode == 0, done.stderr
+    assert f"python jobs/sync_tracking.py --home {home.root} --sweep off" in done.stderr
+    assert not (home.root / "mlflow.db").exists()
+    sent = job("sync_tracking.py", "--home", home.root, "--sweep", "off")
+    assert sent.returncode == 0, sent.stderr
+    assert {run.info.status for run in home.runs("trial", "off")} == {"FINISHED"}
+    (parent,) = home.runs("sweep", "off")
+    assert {"config.yaml", "model.safetensors"} <= {
+        file.path.rpartition("/")[2] for file in home.client.list_artifacts(parent.info.run_id, "best")
+    }
+    again = job("sync_tracking.py", "--home", home.root)
+    assert "off: 0 bytes sent" in again.stderr
+    out = home.root.parent / "best"
+    assert job("export_best.py", "--sweep", "off", "--home", home.root, "--out", out).returncode == 0
+
+
+def test_a_home_without_sweeps_has_nothing_to_send(tmp_path):
+    assert "nothing logged by any sweep" in error_line(job_here("sync_tracking.py", "--home", tmp_path))
+
+
+def test_auto_begins_a_sweep_and_goes_on_by_itself_when_its_driver_is_killed(store, tmp_path):
+    home = Home(tmp_path, store)
+    drivers = set()
+    with started("sweep.py", *home.words(GRID, "auto", "--resume", "auto")) as process:
+        wait_for(lambda: len(read_all(home.root / "stages")) > 20, process)
+        (driver,) = _children(process.pid)
+        drivers.add(driver)
+        os.kill(driver, signal.SIGKILL)
+        assert process.wait(120) == 0
+    assert {run.info.status for run in home.runs("trial", "auto")} == {"FINISHED"}
+    assert len({entry.pid for entry in read_all(home.root / "stages")} - drivers) >= 2
+    assert [run.info.status for run in home.runs("sweep", "auto")] == ["FINISHED"]
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
