@@ -83,7 +83,7 @@ def test_a_sweep(store, disk, tmp_path, leaving_kb):
     disk.fill(leaving_kb=leaving_kb)
     full = job("sweep.py", *words)
     assert full.returncode == 2, full.stderr
-    assert "Traceback" not in full.stderr
+    assert full.stderr.splitlines()[-1].startswith("error: "), "after whatever Ray has to say"
     disk.empty()
     again = ["--resume", "--retry-failed"] if (home / "studies" / "two.journal").exists() else []
     done = job("sweep.py", *words, *again)

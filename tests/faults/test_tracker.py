@@ -22,10 +22,10 @@ from sermodels.training_log import read_all
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 OUTAGE_S = 30
-EPOCHS = 400
+SHORT, LONG = 400, 1600  # epochs: some seconds; longer than the outage and the server's start
 GRID = {
-    "description": "two trials that take longer than the outage",
-    "chain": merged(TINY, {"teacher.epochs": EPOCHS}),
+    "description": "two trials",
+    "chain": TINY,
     "space": {"encoding": ["ice", "none"]},
     "trials": 2,
     "sampler": "grid",
@@ -76,27 +76,27 @@ def serving(folder):
         server.stop()
 
 
-def swept(folder, store, server):
+def swept(folder, store, server, epochs):
     preset = folder / "two.yaml"
-    preset.write_text(yaml.safe_dump(GRID))
+    preset.write_text(yaml.safe_dump(merged(GRID, {"chain.teacher.epochs": epochs})))
     words = ["--store", store.path, "--preset", preset, "--name", "two", "--home", folder / "home"]
     return [*words, "--tracking-uri", server.uri]
 
 
-def assert_all_is_there(server):
+def assert_all_is_there(server, epochs):
     client = MlflowClient(server.uri)
     runs = client.search_runs([client.get_experiment_by_name("ser-search").experiment_id])
     assert sorted(run.data.tags["ser.kind"] for run in runs) == ["sweep", "trial", "trial"]
     assert {run.info.status for run in runs} == {"FINISHED"}
     for run in runs:
         if run.data.tags["ser.kind"] == "trial":
-            for metric, last in (("teacher/val_uar", EPOCHS), ("student/val_uar", 2)):
+            for metric, last in (("teacher/val_uar", epochs), ("student/val_uar", 2)):
                 steps = [point.step for point in client.get_metric_history(run.info.run_id, metric)]
                 assert steps == list(range(1, last + 1))
 
 
 def test_a_server_that_is_away_for_half_a_minute_misses_nothing(store, tmp_path):
-    with serving(tmp_path / "server") as server, started("sweep.py", *swept(tmp_path, store, server)) as process:
+    with serving(tmp_path / "server") as server, started("sweep.py", *swept(tmp_path, store, server, LONG)) as process:
         wait_for(lambda: len(read_all(tmp_path / "home" / "stages")) > 5, process)
         server.stop()
         time.sleep(OUTAGE_S)
@@ -104,12 +104,12 @@ def test_a_server_that_is_away_for_half_a_minute_misses_nothing(store, tmp_path)
         assert before > 20, "training went on without it"
         server.start()
         assert process.wait(240) == 0
-        assert_all_is_there(server)
+        assert_all_is_there(server, LONG)
 
 
 def test_a_server_that_is_gone_for_good_gets_everything_by_the_replay(store, tmp_path):
     with serving(tmp_path / "server") as server:
-        with started("sweep.py", *swept(tmp_path, store, server)) as process:
+        with started("sweep.py", *swept(tmp_path, store, server, SHORT)) as process:
             wait_for(lambda: len(read_all(tmp_path / "home" / "stages")) > 5, process)
             server.stop()
             assert process.wait(240) == 0, "it comes to its end without a tracker"
@@ -119,4 +119,4 @@ def test_a_server_that_is_gone_for_good_gets_everything_by_the_replay(store, tmp
         server.start()
         done = job("sync_tracking.py", "--home", tmp_path / "home")
         assert done.returncode == 0, done.stderr
-        assert_all_is_there(server)
+        assert_all_is_there(server, SHORT)

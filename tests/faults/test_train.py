@@ -14,16 +14,17 @@ from processes import job, started
 from safetensors.torch import load_file
 
 from sermodels.settings import merged
+from sermodels.stages import STAGES
 from sermodels.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-MOMENTS = 20
+MOMENTS, EPOCHS = 20, 60
 
 
 def test_twenty_kills_leave_whole_files_and_change_no_byte(store, tmp_path):
     config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(merged(TINY, {f"{s}.epochs": 120 for s in ("teacher", "match", "student")})))
+    config.write_text(yaml.safe_dump(merged(TINY, {f"{stage}.epochs": EPOCHS for stage in STAGES})))
     words = ["--store", store.path, "--config", config, "--home"]
     began = time.monotonic()
     undisturbed = job("train.py", *words, tmp_path / "whole")
@@ -50,13 +51,13 @@ def test_twenty_kills_leave_whole_files_and_change_no_byte(store, tmp_path):
     assert json.loads(resumed.stdout) == json.loads(undisturbed.stdout)
     ours, theirs = (_finished(folder) for folder in (home, tmp_path / "whole"))
     assert ours == theirs
-    assert max(entry.epoch for entry in read_all(home / "stages")) == 120
+    assert max(entry.epoch for entry in read_all(home / "stages")) == EPOCHS
 
 
 def _finished(home):
     """The tensors of each finished stage, as bytes."""
     tensors = {}
-    for path in home.glob("stages/*/*/epoch-0120.safetensors"):
+    for path in home.glob(f"stages/*/*/epoch-{EPOCHS:04}.safetensors"):
         held = load_file(path)
         tensors[path.parts[-3], path.parts[-2]] = {name: tensor.numpy().tobytes() for name, tensor in held.items()}
     assert len(tensors) == 3

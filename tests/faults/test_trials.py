@@ -58,7 +58,7 @@ def runs(store, tmp_path_factory):
     ("case", "reason"),
     [
         ("diverges", "NonFiniteLossError: student stage, epoch 1"),
-        ("out of memory", "not enough memory"),
+        ("out of memory", "can't allocate memory"),
         ("hangs", "died"),
     ],
 )
