@@ -131,6 +131,11 @@ class Space:
         """The same text for the same params, whatever their order."""
         return json.dumps(params, sort_keys=True)
 
+    @staticmethod
+    def key_of_stages(params: Mapping[str, Any], stages: int) -> str:
+        """The same text for all params that have the first so many stages in common."""
+        return Space.key({key: value for key, value in params.items() if _stage(key) < stages})
+
     def _point(self, choose: Callable[[Axis], Any]) -> dict[str, Any]:
         point: dict[str, Any] = {}
         for axis in self.axes:

@@ -41,7 +41,7 @@ class Turns:
         self.running: dict[str, Proposal] = {}  # by Tune's trial id
         self.waiting: list[Proposal] = []
         self._cache = cache
-        self._ended: list[Proposal] = []
+        self._cached: set[tuple[Kind, int, str]] = set()  # stages that trials which have ended got through
 
     def next(self) -> Proposal | None:
         """Take the first of those that wait and need not wait any longer."""
@@ -60,15 +60,16 @@ class Turns:
 
     def start(self, trial_id: str, proposal: Proposal) -> None:
         """A proposal is handed to Tune; the stages that it shares with others are in the cache as far as they got."""
-        earlier = (*self.running.values(), *self._ended)
         proposal.awaits = None
-        proposal.reached = max((min(other.reached, self._shared(proposal, other)) for other in earlier), default=0)
+        others = [min(other.reached, self._shared(proposal, other)) for other in self.running.values()]
+        before = [stages for stages in range(1, len(STAGES) + 1) if _prefix(proposal, stages) in self._cached]
+        proposal.reached = max([*others, *before], default=0)
         self.running[trial_id] = proposal
 
     def end(self, trial_id: str) -> Proposal | None:
         """A trial is over; None if it is not one of ours."""
         if (proposal := self.running.pop(trial_id, None)) is not None:
-            self._ended.append(proposal)
+            self._cached |= {_prefix(proposal, stages) for stages in range(1, proposal.reached + 1)}
         return proposal
 
     def give_up(self, trial_id: str, stage: str, key: str) -> None:
@@ -86,3 +87,8 @@ class Turns:
             return True
         proposal.looked_s = time.monotonic()
         return self._cache.is_busy(*proposal.awaits)
+
+
+def _prefix(proposal: Proposal, stages: int) -> tuple[Kind, int, str]:
+    """What the first stages of a proposal have in common with those of others."""
+    return proposal.kind, stages, Space.key_of_stages(proposal.params, stages)
