@@ -9,6 +9,7 @@ from typing import Any
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
+from search.credentials import without_credentials
 from search.tracking import OUTCOME, Tracker
 from sermodels.bundle import Bundle, load_bundle, write_bundle
 from sermodels.cache import StageCache
@@ -70,10 +71,12 @@ def export_best(tracker: Tracker, sweep: str, out: Path) -> Bundle:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             fetched = download_artifacts(
-                run_id=run.info.run_id, artifact_path=BUNDLE, dst_path=scratch, tracking_uri=tracker.uri
+                run_id=run.info.run_id, artifact_path=BUNDLE, dst_path=scratch, tracking_uri=tracker.address
             )
         except (MlflowException, OSError) as error:
-            raise UserError(f"--sweep {sweep}: its bundle cannot be fetched from {tracker.uri}: {error}") from None
+            raise UserError(
+                f"--sweep {sweep}: its bundle cannot be fetched from {tracker.uri}: {without_credentials(str(error))}"
+            ) from None
         bundle = load_bundle(Path(fetched))
         write_bundle(
             out,

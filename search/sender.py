@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+from search.credentials import without_credentials
 from search.spool import Spool, SpoolClosedError
 from search.tracking import Tracker, UnknownRunError
 from sermodels.errors import UserError
@@ -78,5 +79,6 @@ class Sender:
     def _say(self, error: Exception) -> None:
         if not self._failing:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            logger.warning("tracking: %s; training goes on, the runs wait in %s", reason, self._spool.folder)
+            told = without_credentials(reason)
+            logger.warning("tracking: %s; training goes on, the runs wait in %s", told, self._spool.folder)
         self._failing = True

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
+from search.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.files import replacing
 
@@ -149,10 +149,8 @@ class Spool:
 
 def remember_tracker(folder: Path, uri: str) -> None:
     """Note where a spool is sent; a name and password in the address are left out."""
-    parts = urlsplit(uri)
-    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
     with replacing(folder / "tracker") as unfinished:
-        unfinished.write_text(bare)
+        unfinished.write_text(without_credentials(uri))
 
 
 def remembered_tracker(folder: Path) -> str | None:

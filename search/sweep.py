@@ -16,6 +16,7 @@ from ray import tune
 
 from search.cache_limit import CacheLimit
 from search.cluster import ray_session, slots
+from search.credentials import without_credentials
 from search.export import BUNDLE, bundle_winner
 from search.home import Home
 from search.plan import Plan
@@ -264,7 +265,7 @@ def _tags(plan: Plan) -> dict[str, str]:
 
 def _texts(plan: Plan) -> dict[str, str]:
     """What a person may want to know of a sweep, as artifacts of its run."""
-    versions = provenance() | {"ray": ray.__version__, "command": " ".join(sys.argv)}
+    versions = provenance() | {"ray": ray.__version__, "command": without_credentials(" ".join(sys.argv))}
     return {
         "preset.yaml": dump_yaml(plan.preset),
         "sides.json": json.dumps(sides(plan.store, plan.configurations()[0]), indent=1),

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from search.credentials import without_credentials
 from search.runs import OUTCOME
 from search.spool import Record
 from sermodels.errors import UserError
@@ -46,7 +47,8 @@ class Tracker:
             uri: of a tracking server (http…) or a database (sqlite:///…).
             artifacts: where artifacts go if the experiment does not exist yet and `uri` is a database.
         """
-        self.uri, self._artifacts = uri, artifacts
+        self.uri = without_credentials(uri)  # to be shown
+        self.address, self._artifacts = uri, artifacts
         self._client: MlflowClient | None = None
         self._experiment = ""
         self._ids: dict[str, str] = {}  # key of a run → its id
@@ -61,15 +63,16 @@ class Tracker:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every database it makes
-        check_reachable(self.uri)
+        check_reachable(self.address)
         try:
-            with _alone(self.uri):
-                client = MlflowClient(self.uri)
+            with _alone(self.address):
+                client = MlflowClient(self.address)
                 self._experiment = _experiment(client, self.uri, self._artifacts)
         except OSError as error:
             raise UserError(f"--tracking-uri {self.uri}: {error.filename}: {error.strerror}") from None
         except MlflowException as error:
-            raise UserError(f"--tracking-uri {self.uri}: {str(error).splitlines()[0]}") from None
+            reason = without_credentials(str(error).splitlines()[0])
+            raise UserError(f"--tracking-uri {self.uri}: {reason}") from None
         self._client = client
 
     @property
@@ -211,7 +214,7 @@ def check_reachable(uri: str) -> None:
         requests.get(f"{uri.rstrip('/')}/health", timeout=5).raise_for_status()
     except requests.RequestException as error:
         raise UserError(
-            f"--tracking-uri {uri}: no MLflow server answers there ({type(error).__name__}); "
+            f"--tracking-uri {without_credentials(uri)}: no MLflow server answers there ({type(error).__name__}); "
             "start one with `mlflow server`, or leave the option out for a local database"
         ) from None
 

@@ -168,13 +168,15 @@ def test_fresh_puts_the_earlier_sweep_aside(whole):
 def test_without_a_tracker_a_sweep_runs_offline_and_is_sent_later(store, tmp_path):
     home = Home(tmp_path, store)
     preset = merged(GRID, {"chain.teacher.epochs": 2, "space.alpha": [0]})
-    nobody = ["--tracking-uri", "http://127.0.0.1:9"]
+    nobody = ["--tracking-uri", "http://user:s3cret@127.0.0.1:9"]
     assert "--offline" in error_line(job("sweep.py", *home.words(preset, "off", *nobody)))
     assert not home.root.exists()
     done = job("sweep.py", *home.words(preset, "off", *nobody, "--offline"))
     assert done.returncode == 0, done.stderr
     assert f"python jobs/sync_tracking.py --home {home.root} --sweep off" in done.stderr
     assert not (home.root / "mlflow.db").exists()
+    texts = [done.stdout, done.stderr, *(p.read_text(errors="replace") for p in home.root.rglob("*") if p.is_file())]
+    assert not any("s3cret" in text for text in texts)
     sent = job("sync_tracking.py", "--home", home.root, "--sweep", "off")
     assert sent.returncode == 0, sent.stderr
     assert {run.info.status for run in home.runs("trial", "off")} == {"FINISHED"}

@@ -198,3 +198,15 @@ def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(tracker):
     client.delete_experiment(client.get_experiment_by_name(EXPERIMENT).experiment_id)
     with pytest.raises(UserError, match="mlflow experiments restore --experiment-id"):
         tracker.connect()
+
+
+def test_a_password_in_an_address_is_shown_nowhere(spool, tmp_path, caplog):
+    tracker = Tracker("http://user:s3cret@127.0.0.1:9/x", tmp_path)
+    sender = Sender(spool, tracker)
+    Runs(spool).begin("5eed", name="s", kind="sweep", sweep="s")
+    sender.finish(1)
+    with pytest.raises(UserError) as caught:
+        tracker.connect()
+    assert "http://127.0.0.1:9/x" in str(caught.value)
+    assert "127.0.0.1:9" in caplog.text
+    assert "s3cret" not in caplog.text + str(caught.value) + tracker.uri
