@@ -63,6 +63,9 @@ def main(args: Args) -> None:
     if args.resume != "no" and args.fresh:
         raise UserError("--resume and --fresh exclude each other: go on with the sweep, or begin anew")
 
+    if args.retry_failed and args.resume == "no":
+        raise UserError("--retry-failed goes with --resume: nothing has failed in a sweep that begins")
+
     words = [*args.overrides, *([f"trials={args.trials}"] if args.trials is not None else [])]
     plan = make_plan(args.store, args.preset, words)
     if args.dry_run:

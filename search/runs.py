@@ -20,7 +20,7 @@ from search.space import Space
 from search.spool import Record, Spool
 from sermodels.stages import stage_of
 
-OUTCOME = "ser.outcome"
+OUTCOME, WINNER = "ser.outcome", "ser.winner"  # tags
 SECONDS = ("trained_seconds", "reused_seconds")
 
 
@@ -38,6 +38,7 @@ class Runs:
         self._spool = spool
         self._logged: set[tuple[str, str, int]] = set()  # run, stage, epoch
         self._figures: dict[tuple[str, str], float] = {}  # run, name → the last value told
+        self._winners: set[str] = set()  # runs that were marked so
         self._seconds: dict[str, tuple[float, ...]] = {}  # SECONDS of each finished trial
         for record in spool.read_all():
             self._note(record)
@@ -86,6 +87,12 @@ class Runs:
         """A run is over: finished, pruned, failed or interrupted."""
         self._tell("end", run, outcome=outcome)
 
+    def crown(self, run: str) -> None:
+        """Mark the run of the winner, and no other: with more trials it may be another than before."""
+        for other in self._winners - {run}:
+            self.log(other, tags={WINNER: "false"})
+        self.log(run, tags={WINNER: "true"})
+
     def end_open(self, *, but: str | None = None) -> None:
         """End what is open as interrupted, children before their parent."""
         for run in reversed([run for run in self.open if run != but]):
@@ -109,6 +116,8 @@ class Runs:
             self.open.pop(run, None)
         elif record["do"] == "log":
             self._logged.update(_epoch(run, row) for row in record["epochs"])
+            if record["tags"].get(WINNER) == "true":
+                self._winners.add(run)
             self._figures.update({(run, name): value for name, value in record["figures"].items()})
             if record["tags"].get(OUTCOME) == "finished" and set(SECONDS) <= record["figures"].keys():
                 self._seconds[run] = tuple(record["figures"][name] for name in SECONDS)

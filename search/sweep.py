@@ -22,7 +22,7 @@ from search.home import Home
 from search.plan import Plan
 from search.progress import Progress
 from search.resume import Beginning, Mode, begin, exists, outcomes, put_aside, require_mode
-from search.runs import OUTCOME, Runs, run_key
+from search.runs import OUTCOME, WINNER, Runs, run_key
 from search.scheduler import scheduler
 from search.searcher import StudySearcher
 from search.space import Space, configure
@@ -202,9 +202,9 @@ class _Sweep:
             figures["confirmed_val_uar"] = score
         metrics = self._bundle(winner, {"sweep": self.name, "params": winner, **figures})
         child = run_key(self.id, "trial", winner)
-        self.runs.log(child, tags={"ser.winner": "true"})
+        self.runs.crown(child)
         figures |= {"test_uar": metrics["test"]["uar"], "test_wa": metrics["test"]["wa"]}
-        self.runs.log(self.id, figures=figures, tags={"ser.winner": label(winner)}, links={"ser.winner_run": child})
+        self.runs.log(self.id, figures=figures, tags={WINNER: label(winner)}, links={"ser.winner_run": child})
         return winner, metrics
 
     def _tune_config(self, study: optuna.Study) -> tune.TuneConfig:

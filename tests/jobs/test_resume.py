@@ -151,6 +151,20 @@ def test_failed_trials_stay_failed_until_told_and_trials_may_be_raised(store, tm
     assert states == ["FAIL"] * 4
 
 
+def test_more_trials_may_be_asked_for_and_one_is_the_winner(store, tmp_path):
+    home = Home(tmp_path, store)
+    preset = merged(GRID, {"chain.teacher.epochs": 2})
+    home.sweep(preset, "more", "--trials", 1)
+    assert "going on: 1 finished, 0 taken up again" in home.sweep(preset, "more", "--trials", 4, "--resume").stderr
+    trials = home.runs("trial", "more")
+    assert [run.info.status for run in trials] == ["FINISHED"] * 4
+    (winner,) = [run for run in trials if run.data.tags.get("ser.winner") == "true"]
+    assert winner.data.metrics["val_uar"] == max(run.data.metrics["val_uar"] for run in trials)
+    (parent,) = home.runs("sweep", "more")
+    assert parent.data.tags["ser.winner_run"] == winner.info.run_id
+    assert parent.data.metrics["val_uar"] == winner.data.metrics["val_uar"]
+
+
 def test_fresh_puts_the_earlier_sweep_aside(whole):
     words = whole.words(merged(GRID, {"space.alpha": [0]}), "four", "--fresh")
     before = whole.scores("four")

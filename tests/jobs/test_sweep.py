@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import yaml
 from conftest import TINY
+from here import job_here
 from mlflow import MlflowClient
 from processes import error_line, job, started, wait_for
 
@@ -225,7 +226,8 @@ def test_a_sweep_that_is_stopped_closes_its_runs(store, tmp_path, how):
         (["--resume", "--name", "none"], "no sweep none"),
         (["--resume", "--fresh"], "exclude each other"),
         (["--resume", "auto"], "needs a --name"),
-        (["--resume", "maybe"], "resume"),
+        (["--retry-failed"], "--retry-failed goes with --resume"),
+        (["--resume", "maybe"], "'maybe'"),
         (["--name", "../x"], "--name '../x'"),
         (["--tracking-uri", "http://127.0.0.1:9"], "http://127.0.0.1:9"),
     ],
@@ -233,7 +235,7 @@ def test_a_sweep_that_is_stopped_closes_its_runs(store, tmp_path, how):
 def test_bad_input_is_one_line_and_leaves_nothing(store, tmp_path, words, names):
     home = tmp_path / "home"
     preset = [] if "--preset" in words else ["--preset", _preset(tmp_path)]
-    done = job("sweep.py", "--store", store.path, "--home", home, *preset, *words)
+    done = job_here("sweep.py", "--store", store.path, "--home", home, *preset, *words)
     assert names in error_line(done)
     assert not home.exists()
 

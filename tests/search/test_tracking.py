@@ -111,6 +111,17 @@ def test_a_trial_that_tells_its_past_again_repeats_no_step(tracker, spool):
     assert trial.info.status == "FINISHED"
 
 
+def test_one_run_is_marked_as_the_winner(tracker, spool):
+    child = a_sweep(Runs(spool))
+    Runs(spool).crown("5eed")
+    Runs(spool).crown(child)
+    assert Sender(spool, tracker).finish(20)
+    assert {kind: run.data.tags["ser.winner"] for kind, run in found(tracker).items()} == {
+        "sweep": "false",
+        "trial": "true",
+    }
+
+
 def test_what_a_dead_driver_left_open_is_closed(tracker, spool):
     runs = Runs(spool)
     runs.begin("5eed", name="s", kind="sweep", sweep="s")
