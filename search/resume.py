@@ -8,8 +8,9 @@ What has to be the same when it goes on lies in the study; what is written here 
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from optuna.trial import TrialState
@@ -32,6 +33,7 @@ class Beginning:
     id: str
     resumed: bool
     requeued: int = 0  # trials that a dead driver left, or that failed and are to be tried again
+    ended: Mapping[str, int] = field(default_factory=dict)  # finished, pruned, failed → trials
 
 
 def exists(home: Home, name: str) -> bool:
@@ -77,7 +79,7 @@ def begin(home: Home, name: str, plan: Plan, *, retry_failed: bool) -> Beginning
         raise UserError(f"sweep {name} was begun by an earlier version and cannot go on: use --fresh or another --name")
     _require_same(name, about["settings"], _settings(plan))
     requeued = ledger.requeue_interrupted() + (ledger.requeue_failed() if retry_failed else 0)
-    return Beginning(id=about["id"], resumed=True, requeued=requeued)
+    return Beginning(id=about["id"], resumed=True, requeued=requeued, ended=_ended(ledger))
 
 
 def put_aside(home: Home, name: str) -> str:
@@ -89,13 +91,11 @@ def put_aside(home: Home, name: str) -> str:
     return aside
 
 
-def outcomes(home: Home, name: str) -> dict[str, int]:
-    """How many trials of a sweep have ended in each way: finished, pruned, failed."""
-    ledger = Ledger(home.study(name), name)
-    trials = ledger.study.get_trials(deepcopy=False)
+def _ended(ledger: Ledger) -> dict[str, int]:
+    """How many trials have ended in each way."""
     states = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-    found = [states[trials[number].state] for number in ledger.ended().values()]
-    return {outcome: found.count(outcome) for outcome in states.values() if outcome in found}
+    trials = ledger.study.get_trials(deepcopy=False)
+    return dict(Counter(states[trials[number].state] for number in ledger.ended().values()))
 
 
 def _settings(plan: Plan) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from search.credentials import without_credentials
 from sermodels.errors import UserError
-from sermodels.files import replacing
+from sermodels.files import replacing, whole_lines
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Spool:
             self._lock = FileLock(folder / "lock", blocking=False, thread_local=False, fallback_to_soft=False)
             self._lock.acquire()
             self._file = os.open(folder / "records.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            self._size = _whole_lines(self._file)
+            self._size = whole_lines(self._file)
             os.ftruncate(self._file, self._size)
         except Timeout:
             raise UserError(f"sweep {folder.name} is running: another process holds {folder / 'lock'}") from None
@@ -120,7 +120,9 @@ class Spool:
     def close(self) -> None:
         """Write what a full disk kept back, and let others have the spool."""
         with self._open():
-            self._write(warn=True)
+            self._write(warn=False)
+            if self._unwritten:
+                logger.warning("%s: still cannot be written: %d records are lost", self.folder, len(self._unwritten))
             self._closed = True
             os.close(self._file)
         self._lock.release()
@@ -159,18 +161,6 @@ def remembered_tracker(folder: Path) -> str | None:
         return (folder / "tracker").read_text().strip() or None
     except OSError:
         return None
-
-
-def _whole_lines(file: int) -> int:
-    """Bytes up to the end of the last whole line."""
-    end = os.fstat(file).st_size
-    while end > 0:
-        start = max(0, end - MOST_BYTES)
-        newline = os.pread(file, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0
 
 
 def _parsed(line: bytes, folder: Path) -> Record | None:

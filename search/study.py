@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.space import Space
 from sermodels.errors import UserError
+from sermodels.files import whole_lines
 
 
 def create_study(path: Path, name: str, about: Mapping[str, Any] | None = None) -> optuna.Study:
@@ -60,8 +61,7 @@ def mend(path: Path) -> None:
     """
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     with path.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+        file.truncate(whole_lines(file.fileno()))
 
 
 def best(study: optuna.Study, n: int) -> list[FrozenTrial]:

@@ -21,7 +21,7 @@ from search.export import BUNDLE, bundle_winner
 from search.home import Home
 from search.plan import Plan
 from search.progress import Progress
-from search.resume import Beginning, Mode, begin, exists, outcomes, put_aside, require_mode
+from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.runs import OUTCOME, WINNER, Runs, run_key
 from search.scheduler import scheduler
 from search.searcher import StudySearcher
@@ -96,8 +96,8 @@ def run_sweep(
         _say(f"sweep {name}: the earlier one is now called {put_aside(home, name)}")
     with tracked(home, name, None if offline else tracker) as runs:
         beginning = begin(home, name, plan, retry_failed=retry_failed)
-        sweep = _Sweep(plan=plan, name=name, home=home, runs=runs, id=beginning.id, cache_gb=cache_gb)
-        _say(_greeting(sweep, beginning, tracker))
+        sweep = _Sweep(plan=plan, name=name, home=home, runs=runs, beginning=beginning, cache_gb=cache_gb)
+        _say(sweep.greeting(tracker))
         outcome = "interrupted"
         try:
             sweep.start()
@@ -125,15 +125,6 @@ def _connect(tracker: Tracker, *, going_on: bool) -> None:
         _say(f"{error}; the sweep goes on, its runs wait in the spool")
 
 
-def _greeting(sweep: "_Sweep", beginning: Beginning, tracker: Tracker) -> str:
-    trials = f"sweep {sweep.name}: {sweep.plan.preset.trials} trials"
-    if beginning.resumed:
-        ended = outcomes(sweep.home, sweep.name)
-        told = ", ".join(f"{count} {outcome}" for outcome, count in ended.items()) or "none has ended"
-        trials += f", going on: {told}, {beginning.requeued} taken up again"
-    return f"{trials}; runs at {tracker.uri}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Sweep:
     """A sweep under way."""
@@ -142,8 +133,21 @@ class _Sweep:
     name: str
     home: Home
     runs: Runs
-    id: str  # key of its run
+    beginning: Beginning
     cache_gb: float | None
+
+    @property
+    def id(self) -> str:
+        """Key of its run."""
+        return self.beginning.id
+
+    def greeting(self, tracker: Tracker) -> str:
+        """What is about to be done."""
+        text = f"sweep {self.name}: {self.plan.preset.trials} trials"
+        if self.beginning.resumed:
+            told = ", ".join(f"{count} {outcome}" for outcome, count in self.beginning.ended.items())
+            text += f", going on: {told or 'none has ended'}, {self.beginning.requeued} taken up again"
+        return f"{text}; runs at {tracker.uri}"
 
     def start(self) -> None:
         """Begin its run, or go on with it; what a driver that died left open is closed."""
@@ -165,8 +169,7 @@ class _Sweep:
         spec = _spec(self.plan, self.name, self.home)
         study = open_study(self.home.study(self.name), self.name)
         logger = TrialLogger(self.runs, self.id, spec)
-        ended = outcomes(self.home, self.name)
-        progress = Progress(wanted, self.name, confirm=min(preset.confirm, wanted), ended=ended)
+        progress = Progress(wanted, self.name, confirm=min(preset.confirm, wanted), ended=self.beginning.ended)
         limit = [] if self.cache_gb is None else [CacheLimit(StageCache(self.home.stages), self.cache_gb)]
         resources = {"cpu": preset.cpus, "gpu": preset.gpus}
         trainable = tune.with_resources(tune.with_parameters(run_trial, spec=spec), resources)

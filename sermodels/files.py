@@ -1,10 +1,12 @@
-"""Writing files so that a killed process leaves the old one or the new one, never a part."""
+"""Writing files so that a killed process leaves the old one or the new one; and what it leaves of lines appended."""
 
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+AT_ONCE = 1 << 20  # bytes read
 
 
 @contextmanager
@@ -25,6 +27,18 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def whole_lines(file: int) -> int:
+    """Bytes of an open file up to the end of its last whole line: a killed process may have left a part of one."""
+    end = os.fstat(file).st_size
+    while end > 0:
+        start = max(0, end - AT_ONCE)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def _flush(path: Path) -> None:

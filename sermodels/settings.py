@@ -38,7 +38,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         UserError: missing, not readable, not YAML (with its line), or not a mapping.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+        loaded = _SafeLoader(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date like 2024-13-45
@@ -50,7 +50,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
-class _Loader(yaml.SafeLoader):
+class _SafeLoader(yaml.SafeLoader):
     """Safe, and stricter: no aliases, of which ten lines can make a document of gigabytes, and no key twice."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
@@ -63,8 +63,8 @@ class _Loader(yaml.SafeLoader):
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
             keys = [key.value for key, _ in node.value]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} is there twice", node.start_mark)
+            twice = next((repr(key) for key in keys if keys.count(key) > 1), "a key")  # or written in two ways: 1, 0x1
+            raise yaml.constructor.ConstructorError(None, None, f"{twice} is there twice", node.start_mark)
         return mapping
 
 
