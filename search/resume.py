@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from search.home import Home
 from search.plan import Plan
-from search.study import Ledger, create_study, mend, open_study
+from search.study import Ledger, create_study, mend
 from sermodels.errors import UserError
 from sermodels.settings import flatten, to_plain
 
@@ -49,7 +49,7 @@ def require_mode(home: Home, name: str, mode: Mode, *, fresh: bool) -> None:
     """
     there = exists(home, name)
     if there and mode == "no" and not fresh:
-        ended = [t for t in open_study(home.study(name), name).get_trials(deepcopy=False) if t.state.is_finished()]
+        ended = Ledger(home.study(name), name).ended()
         raise UserError(
             f"sweep {name} exists in {home.root}, {len(ended)} trials of it have ended: go on with it (--resume), "
             "put it aside and begin anew (--fresh), or choose another --name"

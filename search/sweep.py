@@ -112,6 +112,8 @@ def run_sweep(
             runs.end_open(but=sweep.id)
             runs.log(sweep.id, tags={OUTCOME: outcome})
             runs.end(sweep.id, outcome)
+            if outcome == "interrupted":
+                _say(f"sweep {name} is interrupted; the same command goes on with it, with --name {name} --resume")
     return SweepResult(params=winner, metrics=metrics, seconds=time.time() - began, **seconds)
 
 
