@@ -18,6 +18,7 @@ from _cli import run
 from _table import confusion_table
 from tyro.conf import Positional, arg
 
+from sermodels.credentials import without_credentials
 from sermodels.files import replacing
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Args:
     """The command line."""
 
     model: Annotated[Positional[Path], arg(metavar="DIR")]  # folder made by jobs/export_best.py or jobs/train.py --out
-    store: Path  # made by jobs/build_store.py
+    store: str  # made by jobs/build_store.py: a path, or an address such as s3://bucket/emodb.arrow
     side: Literal["test", "valid", "all"] | None = None  # test on the store it was trained on, else all
     json: Path | None = None  # file to write the figures to
 
@@ -37,18 +38,24 @@ class Args:
 def main(args: Args) -> None:
     """Measure, print, and write if asked to."""
     from _device import use  # so that --help answers at once
+    from _store import found
 
     from sermodels.bundle import FINGERPRINT, load_bundle
     from sermodels.evaluate import chance, check_same_task, describe, evaluate, rows_of
     from sermodels.store import open_store
 
     use("cpu", threads=1)  # as in training: the same sums in the same order
-    bundle, store = load_bundle(args.model), open_store(args.store)
+    bundle, store = load_bundle(args.model), open_store(found(args.store))
     check_same_task(bundle, store)
     known = bundle.metrics[FINGERPRINT] == store.fingerprint
     side = args.side or ("test" if known else "all")
     rows = rows_of(side, store, bundle.config)
-    figures = {"model": str(args.model), "store": str(args.store), "side": side, "note": _note(bundle, side, known)}
+    figures = {
+        "model": str(args.model),
+        "store": without_credentials(args.store),
+        "side": side,
+        "note": _note(bundle, side, known),
+    }
     figures |= describe(store, rows) | {"chance": chance(store), "emotions": store.emotions}
     figures |= dataclasses.asdict(evaluate(bundle.network, store, rows))
     if args.json:

@@ -31,7 +31,9 @@ class Args:
     """The command line."""
 
     overrides: Annotated[Positional[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()  # changes to the preset
-    store: Path  # made by jobs/build_store.py; on a cluster, the same path on every node
+    store: str
+    """Made by jobs/build_store.py: a path, on a cluster the same on every node; or an address that each node fetches it
+    from once, such as s3://bucket/emodb.arrow."""
     preset: str = "demo"  # name of a built-in preset, or path of a YAML file
     name: str | None = None  # of the sweep; if not given, the preset's name and the time
     trials: int | None = None  # configurations to train; if not given, the preset's number
@@ -56,7 +58,10 @@ def main(args: Args) -> None:
         if not is_supervised():
             sys.exit(supervise())
         end_with_supervisor()
-    from search.plan import describe, make_plan  # so that --help answers at once
+    from _store import found  # so that --help answers at once
+
+    from search.plan import describe, make_plan
+    from sermodels.store_fetch import is_address
 
     if args.prune_cache is not None and not args.prune_cache >= 0:
         raise UserError(f"--prune-cache {args.prune_cache:g}: must be 0 or more, in GB")
@@ -67,7 +72,7 @@ def main(args: Args) -> None:
         raise UserError("--retry-failed goes with --resume: nothing has failed in a sweep that begins")
 
     words = [*args.overrides, *([f"trials={args.trials}"] if args.trials is not None else [])]
-    plan = make_plan(args.store, args.preset, words)
+    plan = make_plan(found(args.store), args.preset, words, address=args.store if is_address(args.store) else None)
     if args.dry_run:
         print("timing a few training steps of each network", file=sys.stderr)
         print(describe(plan))

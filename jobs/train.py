@@ -30,7 +30,7 @@ class Args:
     """The command line."""
 
     settings: Annotated[Positional[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()  # changes to the configuration
-    store: Path  # made by jobs/build_store.py
+    store: str  # made by jobs/build_store.py: a path, or an address such as s3://bucket/emodb.arrow
     config: Path | None = None  # YAML file of settings
     home: Path = Path(os.environ.get("SER_HOME", "runs"))  # finished stages are kept in HOME/stages
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -42,6 +42,7 @@ def main(args: Args) -> None:
     """Check all that was given, train, write."""
     from _device import use  # so that --help answers at once
     from _epochs import shown
+    from _store import found
 
     from search.home import open_home
     from sermodels.bundle import FINGERPRINT, check_replaceable, write_bundle
@@ -55,7 +56,7 @@ def main(args: Args) -> None:
     config = parse(ChainConfig, merged(to_plain(config), parse_overrides(args.settings)), "command line")
     if args.out:
         check_replaceable(args.out)
-    device, store = use(args.device, args.threads), open_store(args.store)
+    device, store = use(args.device, args.threads), open_store(found(args.store))
     data, stacked = TrialData(store, config, device), device != "cpu"
     chain = Chain(config, data, StageCache(open_home(args.home).stages), stacked=stacked)
     try:

@@ -9,12 +9,12 @@ from typing import Any
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
-from search.credentials import without_credentials
 from search.tracking import OUTCOME, Tracker
 from sermodels.bundle import Bundle, load_bundle, write_bundle
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
+from sermodels.credentials import without_credentials
 from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.evaluate import run_figures, test_report

@@ -27,6 +27,7 @@ class Plan:
     """A sweep whose input has been checked: nothing that a person could have got wrong is left to find."""
 
     store: Store
+    address: str | None = None  # that the store was fetched from; None: every node finds it at its path
     preset: Preset
     space: Space  # only what fits the store's images
 
@@ -45,13 +46,14 @@ class Plan:
         return max(1, int(self.preset.cpus))
 
 
-def make_plan(store: Path, preset: str, overrides: Iterable[str] = ()) -> Plan:
+def make_plan(store: Path, preset: str, overrides: Iterable[str] = (), address: str | None = None) -> Plan:
     """Check a sweep's input as far as it can be checked beforehand.
 
     Args:
         store: file of the spectrogram store; its images are verified.
         preset: name of a built-in preset or path of a YAML file.
         overrides: `key=value` words.
+        address: that the store was fetched from, and other nodes fetch it from; None: they find it at the same path.
 
     Raises:
         UserError: anything wrong with the store or preset, or a fold that the store does not have.
@@ -59,7 +61,8 @@ def make_plan(store: Path, preset: str, overrides: Iterable[str] = ()) -> Plan:
     loaded = load(preset, tuple(overrides))
     opened = open_store(store)
     opened.verify()
-    plan = Plan(store=opened, preset=loaded, space=loaded.parse_space().feasible(opened.pixels.shape[1:]))
+    space = loaded.parse_space().feasible(opened.pixels.shape[1:])
+    plan = Plan(store=opened, address=address, preset=loaded, space=space)
     for config in plan.configurations():
         if not fits(config.patch, opened.pixels.shape[1:]):
             size = "×".join(map(str, opened.pixels.shape[1:]))

@@ -4,9 +4,9 @@ import logging
 import threading
 import time
 
-from search.credentials import without_credentials
 from search.spool import Spool, SpoolClosedError
 from search.tracking import Tracker, UnknownRunError
+from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from search.credentials import without_credentials
+from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.files import replacing, whole_lines
 

@@ -16,7 +16,6 @@ from ray import tune
 
 from search.cache_limit import CacheLimit
 from search.cluster import ray_session, slots
-from search.credentials import without_credentials
 from search.export import BUNDLE, bundle_winner
 from search.home import Home
 from search.plan import Plan
@@ -33,6 +32,7 @@ from search.tracking import Tracker
 from search.trial import FINISHED, RETRIES, TrialSpec, run_trial
 from search.trial_logger import TrialLogger, label
 from sermodels.cache import StageCache
+from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.provenance import provenance
@@ -246,7 +246,7 @@ def _spec(plan: Plan, name: str, home: Home) -> TrialSpec:
     fresh = max(map(max, used)) + 1
     return TrialSpec(
         sweep=name,
-        store=str(plan.store.path.absolute()),
+        store=plan.address or str(plan.store.path.absolute()),
         fingerprint=plan.store.fingerprint,
         stages=str(home.stages),
         chain=plan.preset.chain,

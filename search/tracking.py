@@ -19,9 +19,9 @@ from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from search.credentials import without_credentials
 from search.runs import OUTCOME
 from search.spool import Record
+from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.provenance import commit
 

@@ -35,6 +35,7 @@ from sermodels.profile import count_macs, count_parameters
 from sermodels.settings import merged
 from sermodels.stages import Builder, settings_of, stage_of
 from sermodels.store import open_store
+from sermodels.store_fetch import local_store
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class TrialSpec:
     """What all trials of a sweep share. Plain values: it travels to other nodes."""
 
     sweep: str  # its name
-    store: str  # absolute path, the same on every node
+    store: str  # absolute path, the same on every node; or an address, to fetch it from once a node
     fingerprint: str  # of the store that the sweep was planned on
     stages: str  # absolute path of the stage cache
     chain: Mapping[str, Any]  # the preset's fixed settings
@@ -61,7 +62,7 @@ def run_trial(config: dict[str, Any], spec: TrialSpec) -> None:
     """Train one configuration and report to Tune.
 
     Whatever the chain raises ends the trial as failed, with the reason in its result: a configuration that failed
-    once would fail again, so it is not retried. Only a dead process or node is.
+    once would fail again, so it is not retried. Only a dead process or node is, and a node that cannot get the store.
 
     Args:
         config: the trial's `kind` and `params`.
@@ -73,9 +74,10 @@ def run_trial(config: dict[str, Any], spec: TrialSpec) -> None:
     keep_freed()
     if not gc.get_freeze_count():
         gc.freeze()  # modules outlive all trials: to look for garbage among them takes longer than the rest
+    store = local_store(spec.store, fingerprint=spec.fingerprint)  # if that fails, the node is at fault: Tune retries
     watch = _Watchdog(spec.hang_s)
     try:
-        tune.report(_train(config, spec, watch))
+        tune.report(_train(config, spec, store, watch))
     except BusyError as busy:
         watch.pause()
         tune.report({"outcome": WAITING, "awaits_stage": busy.stage, "awaits_key": busy.key})
@@ -134,9 +136,9 @@ def costs(config: ChainConfig, image: tuple[int, int], classes: int) -> dict[str
     return figures
 
 
-def _train(config: Mapping[str, Any], spec: TrialSpec, watch: "_Watchdog") -> dict[str, Any]:
+def _train(config: Mapping[str, Any], spec: TrialSpec, file: Path, watch: "_Watchdog") -> dict[str, Any]:
     began = time.time()
-    store = open_store(Path(spec.store))
+    store = open_store(file)
     if store.fingerprint != spec.fingerprint:
         raise ValueError(f"{spec.store} on this node is not the store of this sweep: copy it to every node")
     chain_config = configuration(config, spec.chain, spec.fresh_seeds)

@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 AT_ONCE = 1 << 20  # bytes read
@@ -29,6 +30,14 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Delete what processes of this machine that were killed within `replacing(path)` have left."""
+    for file in path.parent.glob(f".{escape(path.name)}.*"):
+        pid = file.name.rpartition(".")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            file.unlink(missing_ok=True)
+
+
 def whole_lines(file: int) -> int:
     """Bytes of an open file up to the end of its last whole line: a killed process may have left a part of one."""
     end = os.fstat(file).st_size
@@ -39,6 +48,16 @@ def whole_lines(file: int) -> int:
             return start + newline + 1
         end = start
     return 0
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:

@@ -77,7 +77,7 @@ class Store:
             UserError: naming the first clip and view whose pixels are not those that were written.
         """
         batch = _map(self.path)
-        if (expected := _manifest(self.path, batch.schema).rows_sha256) not in (None, rows_sha256(batch)):
+        if (expected := manifest_of(self.path, batch.schema).rows_sha256) not in (None, rows_sha256(batch)):
             raise _altered(self.path, "what it says of its clips is not what was written")
         for row, expected in enumerate(self.pixel_sha256):
             if sha256(self.pixels[row]) != expected:
@@ -92,7 +92,7 @@ def open_store(path: Path) -> Store:
         UserError: missing, not an Arrow file, truncated, of another format version, or altered.
     """
     batch = _map(path)
-    manifest = _manifest(path, batch.schema)
+    manifest = manifest_of(path, batch.schema)
     if not batch.schema.equals(schema(manifest.frontend)):
         raise _altered(path, "its columns are not those of its settings")
     text = {n: batch.column(n).to_pylist() for n in ("clip_id", "source_sha256", "speaker", "emotion", "view")}
@@ -185,6 +185,33 @@ def with_manifest(columns: pa.Schema, manifest: Manifest) -> pa.Schema:
     return columns.with_metadata({_MANIFEST: _canonical_json(to_plain(manifest))})
 
 
+def manifest_of(path: Path | str, found: pa.Schema) -> Manifest:
+    """What the schema of a store's file says of it.
+
+    Args:
+        path: of the file, or its address: for messages.
+        found: the schema.
+
+    Raises:
+        UserError: not a store, of another format version, or altered.
+    """
+    text = (found.metadata or {}).get(_MANIFEST)
+    if text is None:
+        raise UserError(f"{path}: an Arrow file, but not a store: expected one by jobs/build_store.py")
+    try:
+        raw = json.loads(text)
+    except ValueError:
+        raise _altered(path, "its manifest is not JSON") from None
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version != FORMAT_VERSION:
+        expected = f"this program reads format {FORMAT_VERSION}"
+        raise UserError(f"{path}: store of format {version}, but {expected}; delete the file and build it again")
+    try:
+        return parse(Manifest, raw, "manifest")
+    except UserError as error:
+        raise _altered(path, str(error)) from None
+
+
 def sha256(content: bytes | np.ndarray) -> str:
     """Hash in hex of bytes or of a contiguous array's memory."""
     return hashlib.sha256(content).hexdigest()
@@ -222,24 +249,6 @@ def _check_ends(path: Path) -> None:
         raise UserError(f"{path}: truncated: the end of the file is missing; delete it and build it again")
 
 
-def _manifest(path: Path, found: pa.Schema) -> Manifest:
-    text = (found.metadata or {}).get(_MANIFEST)
-    if text is None:
-        raise UserError(f"{path}: an Arrow file, but not a store: expected one by jobs/build_store.py")
-    try:
-        raw = json.loads(text)
-    except ValueError:
-        raise _altered(path, "its manifest is not JSON") from None
-    version = raw.get("format_version") if isinstance(raw, dict) else None
-    if version != FORMAT_VERSION:
-        expected = f"this program reads format {FORMAT_VERSION}"
-        raise UserError(f"{path}: store of format {version}, but {expected}; delete the file and build it again")
-    try:
-        return parse(Manifest, raw, "manifest")
-    except UserError as error:
-        raise _altered(path, str(error)) from None
-
-
 def _pixels(batch: pa.RecordBatch, frontend: FrontEnd) -> np.ndarray:
     # Straight from the buffer: Array.to_numpy imports pandas, 0.2 s in every process.
     values = batch.column("pixels").values
@@ -247,5 +256,5 @@ def _pixels(batch: pa.RecordBatch, frontend: FrontEnd) -> np.ndarray:
     return flat.reshape(batch.num_rows, frontend.n_mels, frontend.width)
 
 
-def _altered(path: Path, what: str) -> UserError:
+def _altered(path: Path | str, what: str) -> UserError:
     return UserError(f"{path}: altered since it was built: {what}; delete the file and build it again")

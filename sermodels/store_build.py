@@ -1,10 +1,8 @@
 """Building a spectrogram store: rendered once, written as a whole or not at all, recognised when asked for again."""
 
 import mmap
-import os
 import tempfile
 from collections.abc import Callable, Sequence
-from glob import escape
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -13,7 +11,7 @@ import pyarrow as pa
 from sermodels.config import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
-from sermodels.files import replacing
+from sermodels.files import remove_leftovers, replacing
 from sermodels.frontend import VIEWS
 from sermodels.settings import parse, to_plain
 from sermodels.store import Manifest, Store, fingerprint, open_store, rows_sha256, schema, with_manifest
@@ -65,7 +63,7 @@ def build(
         return _open_same(out, corpus, recipe, strict)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(out)
+        remove_leftovers(out)
         # The scratch file has no name, so that nothing is left of it however this process ends.
         with tempfile.TemporaryFile(dir=out.parent) as scratch, replacing(out) as unfinished:
             rows, skipped = _render_all(corpus, recipe, workers, strict, scratch, progress)
@@ -124,24 +122,6 @@ def _require_every_emotion(corpus: Corpus, found: set[str]) -> None:
     if lacking := [emotion for emotion in corpus.emotions if emotion not in found]:
         names = ", ".join(lacking)
         raise UserError(f"corpus {corpus.name}: no usable recording of {names}; every emotion needs one")
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Delete what builds killed while writing `out` have left; see `replacing` for the names."""
-    for file in out.parent.glob(f".{escape(out.name)}.*"):
-        pid = file.name.rpartition(".")[2]
-        if pid.isdecimal() and not _is_alive(int(pid)):
-            file.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
 
 
 def _render_all(
