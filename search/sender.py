@@ -1,6 +1,7 @@
 """From the spool to the tracker, in a thread of its own: no trial ever waits for the tracker."""
 
 import logging
+import math
 import threading
 import time
 
@@ -27,16 +28,17 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
         self._thread.start()
 
-    def finish(self, patience_s: float) -> bool:
+    def finish(self, patience_s: float, at_most_s: float = math.inf) -> bool:
         """Send what is left, and end; whether all of it was sent.
 
         Args:
             patience_s: how long to go on after the last success.
+            at_most_s: how long to go on in any case.
         """
-        self._succeeded = time.monotonic()
+        began = self._succeeded = time.monotonic()
         self._ending.set()
         self._spool.grown.set()
-        while self._thread.is_alive() and time.monotonic() - self._succeeded < patience_s:
+        while self._thread.is_alive() and time.monotonic() < min(self._succeeded + patience_s, began + at_most_s):
             self._thread.join(0.05)
         return not self._thread.is_alive() and self._spool.unsent == 0
 
@@ -46,7 +48,7 @@ class Sender:
             self._spool.grown.clear()
             try:
                 if self._send_some():
-                    pause_s, self._failing, self._succeeded = FIRST_PAUSE_S, False, time.monotonic()
+                    pause_s, self._failing = FIRST_PAUSE_S, False
                     continue
             except SpoolClosedError:
                 return
@@ -67,7 +69,7 @@ class Sender:
         if end == self._sent:
             return False
         try:
-            self._tracker.send(records, skip_unknown=self._repeated)
+            self._tracker.send(records, self._note_success, skip_unknown=self._repeated)
         except UnknownRunError as unknown:
             # Another database, or an empty one: it gets everything from the start.
             logger.warning("tracking: %s; all that was ever logged is sent again", unknown)
@@ -75,6 +77,9 @@ class Sender:
         self._sent = end
         self._spool.mark_sent(end)
         return True
+
+    def _note_success(self) -> None:
+        self._succeeded = time.monotonic()
 
     def _say(self, error: Exception) -> None:
         if not self._failing:

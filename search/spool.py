@@ -27,7 +27,7 @@ from sermodels.files import replacing, whole_lines
 logger = logging.getLogger(__name__)
 
 Record = Mapping[str, Any]  # see runs.py
-MOST_BYTES = 1 << 20  # read at once
+MOST_BYTES = 1 << 16  # read at once: what a slow tracker was sent in vain is sent again
 
 
 class SpoolClosedError(Exception):

@@ -1,5 +1,6 @@
 """Spools and trackers brought together: while a sweep runs, and afterwards."""
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from search.spool import Spool, remember_tracker
 from search.tracking import Tracker
 
 AT_THE_END_S = 20.0  # without any success, after a sweep that ran to its end
-WHEN_STOPPED_S = 4.0  # after Ctrl-C or SIGTERM, when somebody waits
+WHEN_STOPPED_S = 4.0  # in all, after Ctrl-C or SIGTERM, when somebody waits
 
 
 @contextmanager
@@ -31,12 +32,12 @@ def tracked(home: Home, name: str, tracker: Tracker | None) -> Iterator[Runs]:
         if tracker:
             remember_tracker(spool.folder, tracker.uri)
         sender = Sender(spool, tracker) if tracker else None
-        patience_s = WHEN_STOPPED_S
+        at_most_s = WHEN_STOPPED_S
         try:
             yield Runs(spool)
-            patience_s = AT_THE_END_S
+            at_most_s = math.inf
         finally:
-            if not (sender and sender.finish(patience_s)):
+            if not (sender and sender.finish(AT_THE_END_S, at_most_s)):
                 _say_unsent(home, spool.folder)
 
 

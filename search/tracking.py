@@ -7,7 +7,7 @@ import getpass
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
@@ -82,11 +82,14 @@ class Tracker:
             self.connect()
         return self._client
 
-    def send(self, records: Iterable[Record], *, skip_unknown: bool = False) -> None:
+    def send(
+        self, records: Iterable[Record], note_success: Callable[[], None] = lambda: None, *, skip_unknown: bool = False
+    ) -> None:
         """Do what records say (runs.py), in order. What was done before changes nothing.
 
         Args:
             records: of a spool.
+            note_success: called now and then while the tracker takes them.
             skip_unknown: pass over records of runs that are not here.
 
         Raises:
@@ -108,9 +111,11 @@ class Tracker:
                     self._log(run, batches.pop(run))
             with suppress(*passed_over):
                 self._do(record)
+            note_success()
         for run, batch in batches.items():
             with suppress(*passed_over):
                 self._log(run, batch)
+            note_success()
 
     def find_sweep(self, name: str) -> Run:
         """The latest parent run of a sweep.

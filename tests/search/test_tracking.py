@@ -96,6 +96,23 @@ def test_sending_all_of_it_again_changes_nothing(tracker, spool):
     assert child.info.status == "FINISHED"
 
 
+def test_a_slow_tracker_is_waited_for_while_it_gets_on(tracker, spool):
+    for number in range(100):
+        a_sweep(Runs(spool), sweep=f"5eed{number}")
+    began = time.monotonic()
+    assert Sender(spool, tracker).finish(0.5)
+    assert time.monotonic() - began > 1
+    assert len(found(tracker)) == 200
+
+
+def test_a_slow_tracker_is_not_waited_for_by_who_was_stopped(tracker, spool):
+    for number in range(100):
+        a_sweep(Runs(spool), sweep=f"5eed{number}")
+    began = time.monotonic()
+    assert not Sender(spool, tracker).finish(20, at_most_s=0.3)
+    assert time.monotonic() - began < 2
+
+
 def test_a_trial_that_tells_its_past_again_repeats_no_step(tracker, spool):
     child = a_sweep(Runs(spool))
     runs = Runs(spool)  # of the next driver
