@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private import ray_constants
 
 from sermodels.errors import UserError
 
@@ -61,9 +62,23 @@ def ray_session(address: str | None) -> Iterator[None]:
                 f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}"
             ) from None
     else:
-        ray.init(address="local", include_dashboard=False, **quiet)
+        with _on_loopback():
+            ray.init(address="local", include_dashboard=False, **quiet)
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would abort the process
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have Ray's servers, started in the block, listen on 127.0.0.1 alone, as Ray itself does on other systems."""
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False  # of the servers' processes, and of this one
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        os.environ.pop(name) if before[0] is None else os.environ.update({name: before[0]})

@@ -18,10 +18,10 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 TEACHER = 400
 GRID = {
-    "description": "two long trials of nothing in common",
+    "description": "three long trials of nothing in common",
     "chain": merged(TINY, {"teacher.epochs": TEACHER}),
-    "space": {"encoding": ["ice", "none"]},
-    "trials": 2,
+    "space": {"encoding": ["ice", "none", "sinusoidal"]},
+    "trials": 3,
     "sampler": "grid",
 }
 
@@ -35,11 +35,11 @@ def test_trials_of_a_lost_node_end_elsewhere(store, tmp_path):
         from ray.cluster_utils import Cluster
         from sermodels.training_log import read_all
         cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 0, "include_dashboard": False}})
-        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-        job = [sys.executable, "jobs/sweep.py", "--address", cluster.address, "--store", {str(store.path)!r},
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+        job = [sys.executable, "jobs/sweep.py", "--address", cluster.address, "--store", {f"file://{store.path}"!r},
                "--preset", {str(preset)!r}, "--home", {str(home)!r}, "--name", "nodes"]
         sweep = subprocess.Popen(job)
-        while len({{entry.key for entry in read_all(Path({str(home)!r}) / "stages")}}) < 2 and sweep.poll() is None:
+        while len({{entry.key for entry in read_all(Path({str(home)!r}) / "stages")}}) < 3 and sweep.poll() is None:
             time.sleep(0.2)
         cluster.remove_node(nodes[0], allow_graceful=False)
         code = sweep.wait()
@@ -48,21 +48,27 @@ def test_trials_of_a_lost_node_end_elsewhere(store, tmp_path):
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=350, check=False
+        command,
+        cwd=ROOT,
+        env=environment(XDG_CACHE_HOME=str(tmp_path / "cache")),
+        capture_output=True,
+        text=True,
+        timeout=350,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     client = MlflowClient(f"sqlite:///{home}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("ser-search").experiment_id])
     assert sorted((run.data.tags["ser.kind"], run.info.status) for run in runs) == [
         ("sweep", "FINISHED"),
-        ("trial", "FINISHED"),
-        ("trial", "FINISHED"),
+        *[("trial", "FINISHED")] * 3,
     ]
     entries = read_all(home / "stages")
     counts = Counter((entry.stage, entry.key, entry.epoch) for entry in entries)
-    assert len(counts) == 2 * (TEACHER + 2 + 2)
+    assert len(counts) == 3 * (TEACHER + 2 + 2)
     assert sum(counts.values()) <= len(counts) + 1, "the lost node's last epoch, at most"
     lost = {entry.pid for entry in entries if entry.stage == "teacher" and entry.epoch == 1}
     for key in {entry.key for entry in entries if entry.stage == "teacher"}:
         assert {e.epoch for e in entries if e.key == key and e.stage == "teacher"} == set(range(1, TEACHER + 1))
-    assert len(lost) == 2, "both nodes had begun"
+    assert (tmp_path / "cache" / "ser-search" / "stores" / f"{store.fingerprint}.arrow").exists()
+    assert len(lost) == 3, "all nodes had begun"

@@ -6,6 +6,9 @@ from conftest import TINY
 from mlflow import MlflowClient
 from processes import job
 
+from search.preset import load
+from search.space import configure
+from sermodels.keys import stage_key
 from sermodels.settings import merged
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -17,11 +20,12 @@ CASES = {
     "out of memory": SOUND | {"mlp": 10**13},
     "hangs": SOUND
     | {"dim": 1024, "mlp": 4096, "patch": "1x1", "teacher.batch": 112},  # a step takes longer than hang_s
+    "raises": SOUND | {"alpha": 3.0},
     "sound": SOUND,
     "sound too": SOUND | {"alpha": 2.0},
 }
 PRESET = {
-    "description": "three trials that fail and two that do not",
+    "description": "four trials that fail and two that do not",
     "chain": merged(TINY, SIZE | {"teacher.depth": 4}),
     "space": {"case": list(CASES.values())},
     "trials": len(CASES),
@@ -30,11 +34,19 @@ PRESET = {
 }
 
 
+def in_the_way(store, preset, stages):
+    """A file where a trial will want to make the folder of its student."""
+    config = configure(load(str(preset), ()).chain, {"case": CASES["raises"]})
+    (stages / "student").mkdir(parents=True)
+    (stages / "student" / stage_key(config, store.fingerprint, config.lanes[0], "student")).touch()
+
+
 @pytest.fixture(scope="module")
 def runs(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trials")
     preset = folder / "cases.yaml"
     preset.write_text(yaml.safe_dump(PRESET))
+    in_the_way(store, preset, folder / "home" / "stages")
     done = job("sweep.py", "--store", store.path, "--preset", preset, "--name", "cases", "--home", folder / "home",
                timeout_s=500)  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -60,6 +72,7 @@ def runs(store, tmp_path_factory):
         ("diverges", "NonFiniteLossError: student stage, epoch 1"),
         ("out of memory", "can't allocate memory"),
         ("hangs", "died"),
+        ("raises", "NotADirectoryError"),
     ],
 )
 def test_what_fails_says_why(runs, case, reason):

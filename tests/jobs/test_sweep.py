@@ -1,7 +1,6 @@
 """jobs/sweep.py and jobs/export_best.py as a user runs them: a real Ray, a real MLflow database, real processes."""
 
 import json
-import signal
 from collections import Counter
 
 import pytest
@@ -9,7 +8,7 @@ import yaml
 from conftest import TINY
 from here import job_here
 from mlflow import MlflowClient
-from processes import error_line, job, started, wait_for
+from processes import error_line, job
 
 from sermodels.bundle import load_bundle
 from sermodels.cache import StageCache
@@ -198,21 +197,6 @@ def test_a_later_sweep_goes_on_where_trials_were_pruned_and_says_what_it_reused(
     for run in finished:
         assert run.data.tags["ser.reused"].startswith("teacher, match, student")
         assert run.data.metrics["teacher/reused_seconds"] > 0 == run.data.metrics["teacher/trained_seconds"]
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_sweep_that_is_stopped_closes_its_runs(store, tmp_path, how):
-    home = tmp_path / "home"
-    preset = _preset(tmp_path, merged(GRID, {"chain.teacher.epochs": 10_000}))
-    words = ["--store", store.path, "--preset", preset, "--name", "endless", "--home", home]
-    with started("sweep.py", *words) as process:
-        wait_for(lambda: list(home.glob("stages/teacher/*/epoch-*.safetensors")), process)
-        process.send_signal(how)
-        assert process.wait(60) == 130
-    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("ser-search").experiment_id])
-    assert {run.data.tags["ser.kind"] for run in runs} == {"sweep", "trial"}
-    assert {(run.info.status, run.data.tags["ser.outcome"]) for run in runs} == {("KILLED", "interrupted")}
 
 
 @pytest.mark.parametrize(

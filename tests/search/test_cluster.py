@@ -1,10 +1,11 @@
 """What the connection to Ray tells of a real cluster."""
 
+import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from search.cluster import slots
+from search.cluster import ray_session, slots
 
 
 @pytest.fixture(scope="module")
@@ -25,3 +26,19 @@ def cluster():
 )
 def test_slots_are_counted_node_by_node(cluster, cpus, gpus, expected):
     assert slots(cpus, gpus) == expected
+
+
+def test_a_ray_of_our_own_listens_on_loopback_alone(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    ray.shutdown()
+    others = children()
+    with ray_session(None):
+        ray.get(ray.remote(lambda: 1).remote())
+        ours = children() - others
+        listening = [c for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in ours]
+    assert len(listening) > 4
+    assert {c.laddr.ip for c in listening} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def children():
+    return {process.pid for process in psutil.Process().children(recursive=True)}

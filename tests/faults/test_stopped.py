@@ -1,0 +1,46 @@
+"""A sweep is stopped by Ctrl-C or SIGTERM: its runs are closed, it ends soon, and it can go on."""
+
+import signal
+import time
+
+import pytest
+import yaml
+from conftest import TINY
+from mlflow import MlflowClient
+from processes import job, started, wait_for
+
+from sermodels.settings import merged
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+EXIT_S = 10  # promised
+GRID = {
+    "description": "two trials of nothing in common",
+    "chain": merged(TINY, {"teacher.epochs": 600}),
+    "space": {"encoding": ["ice", "none"]},
+    "trials": 2,
+    "sampler": "grid",
+}
+
+
+def runs_of(home):
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("ser-search").experiment_id])
+    return sorted((run.data.tags["ser.kind"], run.info.status, run.data.tags["ser.outcome"]) for run in runs)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_stopped_closes_its_runs_ends_soon_and_goes_on(store, tmp_path, how):
+    home, preset = tmp_path / "home", tmp_path / "two.yaml"
+    preset.write_text(yaml.safe_dump(GRID))
+    words = ["--store", store.path, "--preset", preset, "--name", "stopped", "--home", home]
+    with started("sweep.py", *words) as process:
+        wait_for(lambda: len(list(home.glob("stages/teacher/*/epoch-*.safetensors"))) == 2, process)
+        began = time.monotonic()
+        process.send_signal(how)
+        assert process.wait(60) == 130
+    assert time.monotonic() - began < EXIT_S
+    assert runs_of(home) == [("sweep", "KILLED", "interrupted"), *[("trial", "KILLED", "interrupted")] * 2]
+    done = job("sweep.py", *words, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert runs_of(home) == [("sweep", "FINISHED", "finished"), *[("trial", "FINISHED", "finished")] * 2]
