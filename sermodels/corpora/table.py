@@ -6,6 +6,7 @@ alphabetically; an empty sentence is an unknown one. Further columns are named i
 
 import csv
 import difflib
+import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ def read(root: Path) -> Corpus:
 
     Raises:
         UserError: no such file, not CSV, no rows, fewer than two emotions; with the number of the line: a missing
-            column, an empty field, a field too many, or a recording that is absent, absolute or listed twice.
+            column, an empty field, a field too many, or a recording that is absent, outside the folder or listed twice.
     """
     table = _table(root)
     (header_line, columns), *rows = _lines(table)
@@ -110,8 +111,12 @@ def _utterance(folder: Path, where: str, row: dict[str, str]) -> Utterance:
     name = posixpath.normpath(row["file"])
     if posixpath.isabs(name):
         raise UserError(f"{where}: {name} is absolute; expected a path relative to {folder}")
+    if name.startswith("../"):
+        raise UserError(
+            f"{where}: {name} leaves the folder {folder}; move the CSV file up to where all files lie below it"
+        )
     path = folder / name
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, too, for names that no file can have
         raise UserError(f"{where}: there is no file {path}")
     sentence = row.get("sentence") or None
     return Utterance(id=name, path=path, speaker=row["speaker"], emotion=row["emotion"], sentence=sentence)

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 EXIT_S = 10  # promised
 GRID = {
     "description": "two trials of nothing in common",
-    "chain": merged(TINY, {"teacher.epochs": 600}),
+    "chain": merged(TINY, {"teacher.epochs": 200}),
     "space": {"encoding": ["ice", "none"]},
     "trials": 2,
     "sampler": "grid",

@@ -36,7 +36,7 @@ PRESET = {
 
 def in_the_way(store, preset, stages):
     """A file where a trial will want to make the folder of its student."""
-    config = configure(load(str(preset), ()).chain, {"case": CASES["raises"]})
+    config = configure(load(str(preset)).chain, CASES["raises"])
     (stages / "student").mkdir(parents=True)
     (stages / "student" / stage_key(config, store.fingerprint, config.lanes[0], "student")).touch()
 
@@ -72,7 +72,7 @@ def runs(store, tmp_path_factory):
         ("diverges", "NonFiniteLossError: student stage, epoch 1"),
         ("out of memory", "can't allocate memory"),
         ("hangs", "died"),
-        ("raises", "NotADirectoryError"),
+        ("raises", "FileExistsError"),
     ],
 )
 def test_what_fails_says_why(runs, case, reason):

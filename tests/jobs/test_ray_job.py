@@ -10,9 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 import yaml
@@ -20,6 +23,8 @@ from conftest import TINY
 from processes import ROOT, environment, error_line, job
 
 from sermodels.bundle import load_bundle
+from sermodels.settings import merged
+from sermodels.training_log import read_all
 
 BIN = Path(sys.executable).parent
 PRESET = {
@@ -107,6 +112,23 @@ def test_the_winner_is_exported_from_another_folder(submitted, tracking, tmp_pat
     assert load_bundle(tmp_path / "best").config.patch in ("32x4", "8x8")
 
 
+def test_a_job_goes_on_by_itself_when_its_driver_is_killed(cluster, store, tmp_path):
+    preset, home = tmp_path / "two.yaml", tmp_path / "home"
+    preset.write_text(yaml.safe_dump(merged(PRESET, {"chain.teacher.epochs": 150})))
+    words = ["--store", store.path, "--preset", preset, "--name", "again", "--home", home, "--resume", "auto"]
+    with ThreadPoolExecutor(1) as pool:
+        submitted = pool.submit(_submit, cluster, *words)
+        while len(read_all(home / "stages")) < 10 and not submitted.done():
+            time.sleep(0.2)
+        _driver("again").kill()
+        done = submitted.result()
+    assert (done.returncode, done.stdout.count("the driver died (SIGKILL)")) == (0, 1), done.stdout
+    assert "winner: " in done.stdout
+    counts = Counter((entry.key, entry.epoch) for entry in read_all(home / "stages"))
+    assert len(counts) == 2 * (150 + 2 + 2)
+    assert sum(counts.values()) <= len(counts) + 2, "the epochs under way"
+
+
 def test_a_relative_home_is_refused_inside_a_job(cluster, store):
     done = _submit(cluster, "--store", store.path, "--home", "runs")
     assert done.returncode != 0
@@ -124,6 +146,13 @@ def _submit(env, *words):
     return subprocess.run(
         list(map(str, command)), cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False
     )
+
+
+def _driver(name):
+    """The process of a job's sweep that a supervisor started."""
+    sweeps = [process for process in psutil.process_iter(["cmdline"]) if name in (process.info["cmdline"] or [])]
+    (driver,) = (process for process in sweeps if process.parent() in sweeps)
+    return driver
 
 
 def _search(tracking, query):
