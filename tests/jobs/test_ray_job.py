@@ -86,6 +86,14 @@ def test_nobody_gets_in_without_the_token(cluster):
     assert "authentic" in (done.stdout + done.stderr).lower()
 
 
+def test_the_token_is_written_nowhere(submitted, cluster, tmp_path_factory):
+    token = cluster["RAY_AUTH_TOKEN"].encode()
+    written = [path for path in tmp_path_factory.getbasetemp().rglob("*") if path.is_file()]
+    assert {"mlflow.db", "records.jsonl", "two.journal", "environment.json"} <= {path.name for path in written}
+    assert not [path for path in written if token in path.read_bytes()]
+    assert token.decode() not in submitted.stdout + submitted.stderr
+
+
 def test_the_upload_is_small_and_leaves_the_rest_behind(submitted, cluster):
     upload = next(Path(cluster["RAY_TMPDIR"]).glob("session_2*/**/working_dir_files/*/"))
     assert sum(path.stat().st_size for path in upload.rglob("*") if path.is_file()) < 5e6
