@@ -38,6 +38,10 @@ class Home:
         """A folder a sweep: what its tracker is told."""
         return self.root / "spool"
 
+    def report(self, name: str) -> Path:
+        """The report of a sweep."""
+        return self.spools / name / "report" / "report.html"
+
     def study(self, name: str) -> Path:
         """The journal of a sweep's Optuna study."""
         return self.root / "studies" / f"{name}.journal"

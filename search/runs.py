@@ -1,7 +1,7 @@
 """What a sweep tells of its runs: each statement is a record in the spool, from where a thread sends it (sender.py).
 
 A record has `do`, the key of the `run` it speaks of, and the `time` in ms since 1970, and beside these
-    begin   name, kind, sweep, params, tags, parent (key of another run, or None)
+    begin   name, kind, sweep, params, tags, parent (key of another run, or None), dataset (name and digest)
     log     epochs (rows of metrics, each with its number), figures (metrics without a step), tags,
             links (tag → key of the run whose id is its value)
     text    file, text
@@ -20,7 +20,8 @@ from search.space import Space
 from search.spool import Record, Spool
 from sermodels.stages import stage_of
 
-OUTCOME, WINNER = "ser.outcome", "ser.winner"  # tags
+OUTCOME, WINNER, REASON = "ser.outcome", "ser.winner", "ser.reason"  # tags
+LANES = "ser.lanes"  # tag: the validation UAR of each lane, as JSON
 SECONDS = ("trained_seconds", "reused_seconds")
 
 
@@ -53,10 +54,11 @@ class Runs:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
+        dataset: Mapping[str, str] | None = None,
     ) -> None:
-        """A run begins, or begins again."""
+        """A run begins, or begins again; `dataset` has the `name` and `digest` of what it is trained on."""
         about = {"name": name, "kind": kind, "sweep": sweep, "params": dict(params or {}), "tags": dict(tags or {})}
-        self._tell("begin", run, **about, parent=parent)
+        self._tell("begin", run, **about, parent=parent, dataset=dict(dataset or {}))
 
     def log(
         self,

@@ -149,6 +149,13 @@ class Spool:
         self._unwritten.clear()
 
 
+def read_records(folder: Path) -> list[Record]:
+    """Every whole record of a spool; another process may be writing it."""
+    data = (folder / "records.jsonl").read_bytes()
+    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    return [record for line in lines if (record := _parsed(line, folder))]
+
+
 def remember_tracker(folder: Path, uri: str) -> None:
     """Note where a spool is sent; a name and password in the address are left out."""
     with replacing(folder / "tracker") as unfinished:

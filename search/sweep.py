@@ -16,8 +16,10 @@ from ray import tune
 
 from search.cache_limit import CacheLimit
 from search.cluster import ray_session, slots
+from search.description import describe_sweep
 from search.export import BUNDLE, bundle_winner
 from search.home import Home
+from search.outcome import read_outcome
 from search.plan import Plan
 from search.progress import Progress
 from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
@@ -39,6 +41,7 @@ from sermodels.provenance import provenance
 from sermodels.settings import dump_yaml
 
 Params = Mapping[str, Any]  # dotted keys of ChainConfig → values
+NOTE = "mlflow.note.content"  # tag: what a run's page opens with, in Markdown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +115,7 @@ def run_sweep(
             runs.end_open(but=sweep.id)
             runs.log(sweep.id, tags={OUTCOME: outcome})
             runs.end(sweep.id, outcome)
+            sweep.present(pictures=outcome == FINISHED)
             if outcome == "interrupted":
                 _say(f"sweep {name} is interrupted; the same command goes on with it, with --name {name} --resume")
     return SweepResult(params=winner, metrics=metrics, seconds=time.time() - began, **seconds)
@@ -154,7 +158,9 @@ class _Sweep:
     def start(self) -> None:
         """Begin its run, or go on with it; what a driver that died left open is closed."""
         self.runs.end_open()
-        self.runs.begin(self.id, name=self.name, kind="sweep", sweep=self.name, tags=_tags(self.plan))
+        dataset = {"name": self.plan.store.corpus, "digest": self.plan.store.fingerprint}
+        about = {"name": self.name, "kind": "sweep", "sweep": self.name, "tags": _tags(self.plan)}
+        self.runs.begin(self.id, **about, dataset=dataset)
         for file, text in _texts(self.plan).items():
             self.runs.text(self.id, file, text)
 
@@ -212,6 +218,21 @@ class _Sweep:
         self.runs.log(self.id, figures=figures, tags={WINNER: label(winner)}, links={"ser.winner_run": child})
         return winner, metrics
 
+    def present(self, *, pictures: bool) -> None:
+        """Describe the sweep as it stands; with pictures, in a report, too."""
+        self.runs.log(self.id, tags={NOTE: describe_sweep(read_outcome(self.home, self.name))})
+        if not pictures:
+            return
+        from search.report import write_report  # draws with matplotlib, which takes a second to import
+
+        file = self.home.report(self.name)
+        try:
+            write_report(self.home, self.name, file)
+        except Exception as error:  # no picture is worth a sweep's end
+            _say(f"the report cannot be written: {type(error).__name__}: {error}")
+            return
+        self.runs.folder(self.id, file.parent, "report")
+
     def _tune_config(self, study: optuna.Study) -> tune.TuneConfig:
         plan = self.plan
         searcher = StudySearcher(
@@ -247,6 +268,7 @@ def _spec(plan: Plan, name: str, home: Home) -> TrialSpec:
     return TrialSpec(
         sweep=name,
         store=plan.address or str(plan.store.path.absolute()),
+        corpus=plan.store.corpus,
         fingerprint=plan.store.fingerprint,
         stages=str(home.stages),
         chain=plan.preset.chain,

@@ -4,6 +4,7 @@ Names follow MLflow's: a run, its params (what varies in the sweep), metrics by 
 """
 
 import getpass
+import json
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from search.runs import OUTCOME
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 EXPERIMENT = "ser-search"
 SWEEP, KIND, KEY = "ser.sweep", "ser.kind", "ser.key"
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "interrupted": "KILLED"}  # by outcome
+DIGEST = 36  # characters of a dataset's
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # asked again, MLflow would say the same
 
 
@@ -157,6 +159,8 @@ class Tracker:
             self.client.update_run(run_id, "RUNNING")
         self._ids[key] = run_id
         self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in record["params"].items()])
+        if dataset := record.get("dataset"):
+            self.client.log_inputs(run_id, [_input(dataset["name"], dataset["digest"])])
 
     def _end(self, record: Record) -> None:
         run_id, outcome = self._id(record["run"]), record["outcome"]
@@ -206,6 +210,13 @@ class _Batch:
             values = ((name, value) for name, value in row.items() if name != "epoch")
             self.metrics += [Metric(name, float(value), now, int(row["epoch"])) for name, value in values]
         self.tags |= {**record["tags"], **links}
+
+
+def _input(name: str, digest: str) -> DatasetInput:
+    """A store as MLflow names datasets; its digests are short."""
+    source = json.dumps({"fingerprint": digest})
+    dataset = Dataset(name=name, digest=digest[:DIGEST], source_type="spectrogram store", source=source)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
 def check_reachable(uri: str) -> None:

@@ -30,7 +30,7 @@ from sermodels.cache import BusyError, StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
-from sermodels.memory import give_back, keep_freed
+from sermodels.memory import give_back, keep_freed, memory_used
 from sermodels.profile import count_macs, count_parameters
 from sermodels.settings import merged
 from sermodels.stages import Builder, settings_of, stage_of
@@ -49,6 +49,7 @@ class TrialSpec:
 
     sweep: str  # its name
     store: str  # absolute path, the same on every node; or an address, to fetch it from once a node
+    corpus: str  # that the store was built from
     fingerprint: str  # of the store that the sweep was planned on
     stages: str  # absolute path of the stage cache
     chain: Mapping[str, Any]  # the preset's fixed settings
@@ -114,10 +115,12 @@ class Reporter:
         """Take an epoch as `Chain.run` reports it. The student's last epoch is held for the final result."""
         stage = stage_of(metrics)
         last = epoch == settings_of(stage, self._config).epochs
-        self.held.append({"epoch": epoch, **metrics})
+        trained = metrics[f"{stage}/reused"] < 1
+        used = {f"{stage}/{name}": value for name, value in memory_used().items()} if trained else {}
+        self.held.append({"epoch": epoch, **metrics, **used})
         if stage == "student" and last:
             return
-        if last or metrics[f"{stage}/reused"] < 1:
+        if last or trained:
             result: dict[str, Any] = {"epochs": tuple(self.held)}
             if stage == "student" and self._judged:
                 result |= {"student_epoch": epoch, "score": metrics["student/val_uar"]}
@@ -164,6 +167,7 @@ def _train(config: Mapping[str, Any], spec: TrialSpec, file: Path, watch: "_Watc
         "finished": True,
         "score": figures["val_uar"],
         "epochs": tuple(reporter.held),
+        "lanes": {f"fold {f}, seed {s}": uar for (f, s), uar in zip(chain_config.lanes, result.val_uar, strict=True)},
         **figures,
     }
 

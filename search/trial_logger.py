@@ -1,12 +1,13 @@
 """What trials report becomes records of their runs, in the driver's process."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
-from search.runs import OUTCOME, Runs, run_key
+from search.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.trial import FAILED, FINISHED, RETRIES, WAITING, TrialSpec, configuration
 from sermodels.settings import dump_yaml
 from sermodels.stages import STAGES
@@ -30,6 +31,7 @@ class TrialLogger(LoggerCallback):
         if run in self._runs.open:  # it waited for a stage
             return
         about = {"name": label(params), "kind": kind, "sweep": self._spec.sweep, "params": params}
+        about["dataset"] = {"name": self._spec.corpus, "digest": self._spec.fingerprint}
         self._runs.begin(run, **about, parent=self._sweep_id)
         whole = configuration(trial.config, self._spec.chain, self._spec.fresh_seeds)
         self._runs.text(run, "config.yaml", dump_yaml(whole))
@@ -38,9 +40,10 @@ class TrialLogger(LoggerCallback):
         """Tell the epochs of a result; of the last one, the final figures or the reason of the failure."""
         outcome, figures, tags = result.get("outcome"), {}, {}
         if outcome == FINISHED:
-            figures, tags = final_figures(result), {"ser.reused": reused_stages(result)}
+            figures = final_figures(result)
+            tags = {"ser.reused": reused_stages(result), LANES: json.dumps(result["lanes"])}
         if outcome == FAILED:
-            tags = {"ser.reason": result["reason"][:5000]}
+            tags = {REASON: result["reason"][:5000]}
         if outcome in (FINISHED, FAILED):
             tags[OUTCOME] = outcome
         self._outcomes[trial.trial_id] = outcome
@@ -53,7 +56,7 @@ class TrialLogger(LoggerCallback):
         told = self._outcomes.get(trial.trial_id)
         if failed:
             reason = f"its process died {RETRIES + 1} times, the last time: {trial.get_error()}"
-            self._runs.log(run, tags={"ser.reason": reason[:5000]})
+            self._runs.log(run, tags={REASON: reason[:5000]})
         if told != WAITING or failed:
             self._runs.end(run, FAILED if failed else told or "pruned")
 
@@ -80,10 +83,16 @@ def reused_stages(result: Mapping[str, Any]) -> str:
 
 
 def label(params: Mapping[str, Any]) -> str:
-    """A configuration in few words: `128x1 ice alpha=10 student.depth=3`."""
+    """A configuration in few words: `128x1 ice t6h5 s3h5 α=10 student.lr=0.001`."""
     words = [str(params[key]) for key in ("patch", "encoding") if key in params]
-    words += [f"{key}={_short(value)}" for key, value in params.items() if key not in ("patch", "encoding")]
-    return " ".join(words) or "defaults"
+    told = {"patch", "encoding"}
+    for network in ("teacher", "student"):
+        sizes = {f"{network}.depth": network[0], f"{network}.heads": "h"}
+        words.append("".join(f"{sign}{params[key]}" for key, sign in sizes.items() if key in params))
+        told |= sizes.keys()
+    names = {"alpha": "α"}
+    words += [f"{names.get(key, key)}={_short(value)}" for key, value in params.items() if key not in told]
+    return " ".join(filter(None, words)) or "defaults"
 
 
 def _short(value: Any) -> str:

@@ -123,11 +123,13 @@ def test_report(networks: Sequence[Network], store: Store, config: ChainConfig) 
     Returns:
         Plain JSON: `wa`, `uar`, `macro_f1` as means over lanes, each with `…_std`; `lanes`, the figures of each;
         `confusion` ([true][predicted], counts) of the exported lane, the first, and `confusion_all_lanes`, summed;
-        `emotions`, naming their rows; `rows`, `clips` and `speakers` of the test side; `chance`, `protocol`, and
-        `caveat`: None, or why the figures mean little.
+        `emotions`, naming their rows; `by_speaker`, the `clips`, `wa` and `uar` of each, means over lanes; `rows`,
+        `clips` and `speakers` of the test side; `chance`, `protocol`, and `caveat`: None, or why the figures mean
+        little.
     """
     rows = [split(store, config.protocol, fold, config.split_seed).test for fold, _ in config.lanes]
-    scores = [evaluate(network, store, own) for network, own in zip(networks, rows, strict=True)]
+    answers = [_answers(network, store, own) for network, own in zip(networks, rows, strict=True)]
+    scores = [score(store.emotion[o], a, len(store.emotions)) for o, a in zip(rows, answers, strict=True)]
     lanes = [
         {"fold": fold, "seed": seed, "wa": s.wa, "uar": s.uar, "macro_f1": s.macro_f1}
         for (fold, seed), s in zip(config.lanes, scores, strict=True)
@@ -142,6 +144,7 @@ def test_report(networks: Sequence[Network], store: Store, config: ChainConfig) 
         "confusion": scores[0].confusion,
         "confusion_all_lanes": np.sum([s.confusion for s in scores], axis=0).tolist(),
         "lanes": lanes,
+        "by_speaker": _by_speaker(store, rows, answers),
     }
 
 
@@ -165,6 +168,21 @@ def _answers(network: Network, store: Store, rows: np.ndarray) -> np.ndarray:
         images = pixels.to(parameter.device, parameter.dtype).unsqueeze(1)
         answers.append(network(images).logits.argmax(-1).cpu().numpy())
     return np.concatenate(answers)
+
+
+def _by_speaker(store: Store, rows: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
+    """Figures of each speaker of the test side: rows and answers of each lane → means over the lanes that hear them."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for own, answered in zip(rows, answers, strict=True):
+        for speaker in np.unique(store.speaker[own]).tolist():
+            theirs = store.speaker[own] == speaker
+            figures = score(store.emotion[own[theirs]], answered[theirs], len(store.emotions))
+            clips = len(np.unique(store.clip[own[theirs]]))
+            found.setdefault(speaker, []).append({"clips": clips, "wa": figures.wa, "uar": figures.uar})
+    return {
+        speaker: {name: statistics.fmean(lane[name] for lane in lanes) for name in lanes[0]}
+        for speaker, lanes in sorted(found.items())
+    }
 
 
 def _over_lanes(lanes: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What glibc's malloc does with freed memory; elsewhere nothing is changed.
+"""How much memory this process uses, and what glibc's malloc does with freed memory (elsewhere nothing is changed).
 
 Training frees and allocates the same large buffers in every step. By default malloc gives them back to the kernel and
 asks for them again, page by page and filled with zeros: for the paper's teacher on one core that is a fifth of a step.
@@ -6,6 +6,10 @@ asks for them again, page by page and filled with zeros: for the paper's teacher
 
 import ctypes
 import platform
+import resource
+from pathlib import Path
+
+import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 KEPT = 1 << 30  # bytes of free memory at the end of the heap
@@ -25,3 +29,12 @@ def give_back() -> None:
     """Return what was kept to the kernel: the work that needed it is over."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def memory_used() -> dict[str, float]:
+    """Of this process now, in MB: `memory_mb`, and on a GPU `gpu_memory_mb`, the most since the last call."""
+    used = {"memory_mb": int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        used["gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+        torch.cuda.reset_peak_memory_stats()
+    return used

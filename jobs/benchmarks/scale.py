@@ -174,6 +174,7 @@ def _sweep(preset: Preset, home: Home, tracker: Tracker) -> None:
     spec = TrialSpec(
         sweep=NAME,
         store="",
+        corpus="",
         fingerprint="",
         stages=str(home.stages),
         chain=preset.chain,

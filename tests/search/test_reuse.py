@@ -55,6 +55,7 @@ def trials(store, tmp_path_factory):
     spec = TrialSpec(
         sweep="reuse",
         store=str(store.path),
+        corpus=store.corpus,
         fingerprint=store.fingerprint,
         stages=str(folder / "stages"),
         chain=TINY,

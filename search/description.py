@@ -1,0 +1,99 @@
+"""A sweep in Markdown, as its run in MLflow opens: who won, the ten best, who was heard, what was saved, what next."""
+
+from search.noise import lead
+from search.outcome import SweepOutcome, TrialOutcome
+
+MOST_ROWS = 10
+MOST_SPEAKERS = 12  # named on a side
+
+
+def describe_sweep(sweep: SweepOutcome) -> str:
+    """The description; headings begin at the third level, below MLflow's own."""
+    parts = [_winner(sweep), _best(sweep), _protocol(sweep), _cost(sweep), _export(sweep)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def percent(value: float) -> str:
+    """A share as a figure of the field: 45.5 %."""
+    return f"{100 * value:.1f} %"
+
+
+def with_spread(trial: TrialOutcome) -> str:
+    """Mean and standard deviation over lanes; without the second if there is one lane."""
+    spread = trial.figures.get("val_uar_std", 0.0)
+    return percent(trial.score) if len(trial.lanes) == 1 else f"{100 * trial.score:.1f} ± {100 * spread:.1f} %"
+
+
+def lead_in_words(sweep: SweepOutcome) -> str:
+    """Whether the winner is ahead of the best of the others by more than noise, in a sentence or two."""
+    first = sweep.leader()
+    others = [trial for trial in sweep.ranked() if trial is not first]
+    if not others:
+        return ""
+    ahead = lead(first.lanes, others[0].lanes)
+    if ahead is None or len(first.lanes) < 2:
+        return "With one lane (one fold, one seed) nothing says whether its lead is more than noise."
+    points = f"{100 * ahead.mean:+.1f} points (95 % interval {100 * ahead.low:+.1f} to {100 * ahead.high:+.1f})"
+    verdict = "more" if ahead.excludes_zero() else "**no more**"
+    return (
+        f"Its lead over `{others[0].name}`, lane by lane: {points}, {verdict} than the noise between folds and seeds."
+    )
+
+
+def _winner(sweep: SweepOutcome) -> str:
+    if sweep.winner is None:
+        return f"### No winner yet\n\n{len(sweep.ranked())} trials have finished; the sweep is {sweep.outcome}."
+    lines = [f"### Winner: `{sweep.winner.name}`", ""]
+    selected = f"Validation UAR **{with_spread(sweep.winner)}** over {len(sweep.winner.lanes)} lanes (folds × seeds)"
+    if again := sweep.confirmation_of(sweep.winner):
+        selected += f"; on fresh seeds {with_spread(again)}"
+    lines.append(f"{selected}. {lead_in_words(sweep)}")
+    if test := sweep.metrics.get("test"):
+        lines += [
+            "",
+            f"Test UAR **{percent(test['uar'])}**, WA {percent(test['wa'])}; chance {percent(test['chance'])}.",
+        ]
+        if test["caveat"]:
+            lines[-1] += f" Caution: {test['caveat']}."
+    return "\n".join(lines)
+
+
+def _best(sweep: SweepOutcome) -> str:
+    rows = [
+        f"| {place} | `{trial.name}` | {with_spread(trial)} | {_megas(trial, 'student/parameters')} M "
+        f"| {_megas(trial, 'student/macs')} M |"
+        for place, trial in enumerate(sweep.ranked()[:MOST_ROWS], start=1)
+    ]
+    if not rows:
+        return ""
+    header = "| | configuration | validation UAR | parameters | MACs |\n|---|---|---|---|---|"
+    return "\n".join([f"### The best {len(rows)} of {len(sweep.trials)}", "", header, *rows])
+
+
+def _protocol(sweep: SweepOutcome) -> str:
+    lines = [f"### Protocol `{sweep.about['ser.protocol']}`", "", f"Corpus {sweep.about['ser.corpus']}.", ""]
+    lines += ["| | side | clips | speakers |", "|---|---|---|---|"]
+    for fold, sides in sweep.sides.items():
+        for side, held in sides.items():
+            lines.append(f"| {fold} | {side} | {held['clips']} | {_names(held['speakers'])} |")
+    return "\n".join(lines)
+
+
+def _names(speakers: list[str]) -> str:
+    more = f" and {len(speakers) - MOST_SPEAKERS} more" if len(speakers) > MOST_SPEAKERS else ""
+    return ", ".join(speakers[:MOST_SPEAKERS]) + more
+
+
+def _cost(sweep: SweepOutcome) -> str:
+    spent, reused = (sum(t.figures.get(f"{n}_seconds", 0.0) for t in sweep.trials) for n in ("trained", "reused"))
+    return f"### Cost\n\nTrained {spent:.0f} s; stages that trials shared saved {reused:.0f} s more."
+
+
+def _export(sweep: SweepOutcome) -> str:
+    if sweep.winner is None:
+        return ""
+    return f"### Next\n\n```sh\npython jobs/export_best.py --sweep {sweep.name} --out best\n```"
+
+
+def _megas(trial: TrialOutcome, figure: str) -> str:
+    return f"{trial.figures[figure] / 1e6:.3g}" if figure in trial.figures else "?"

@@ -1,0 +1,42 @@
+"""Is it more than noise? Intervals of means over lanes, and of the difference between two configurations."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from scipy.stats import t as student_t
+
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean and the interval that holds the true one with 95 % confidence; infinite for a single value."""
+
+    mean: float
+    low: float
+    high: float
+
+    def excludes_zero(self) -> bool:
+        """Whether the sign of the mean is more than noise."""
+        return self.low > 0 or self.high < 0
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Of the mean of values, n ≥ 1, by Student's t."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Interval(mean, -math.inf, math.inf)
+    half = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def lead(one: Mapping[str, float], other: Mapping[str, float]) -> Interval | None:
+    """Of the difference between two configurations on the lanes that both have, lane by lane; None if there are none.
+
+    Args:
+        one: lane (a fold and a seed) → score.
+        other: the same of the other.
+    """
+    common = [lane for lane in one if lane in other]
+    return interval([one[lane] - other[lane] for lane in common]) if common else None

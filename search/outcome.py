@@ -1,0 +1,130 @@
+"""What came of a sweep, read from what it told of its runs (runs.py): for its description and its report."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.export import BUNDLE
+from search.home import Home
+from search.runs import LANES, OUTCOME, REASON
+from search.spool import Record, read_records
+from sermodels.bundle import METRICS
+from sermodels.errors import UserError
+from sermodels.stages import STAGES, StageName, stage_of
+
+UNDER_WAY = "under way"
+
+
+@dataclass(kw_only=True)
+class TrialOutcome:
+    """One configuration: trained as a trial, or again on fresh seeds."""
+
+    name: str
+    kind: str  # "trial" or "confirmation"
+    params: Mapping[str, Any]  # what varies in the sweep
+    began_s: float  # since 1970
+    ended_s: float | None = None
+    outcome: str = UNDER_WAY  # finished, pruned, failed, interrupted
+    reason: str = ""  # of a failure
+    figures: dict[str, float] = field(default_factory=dict)  # the last value of each
+    curves: dict[StageName, list[Mapping[str, float]]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
+    lanes: dict[str, float] = field(default_factory=dict)  # "fold 0, seed 0" → validation UAR of the last epoch
+
+    @property
+    def score(self) -> float | None:
+        """Mean validation UAR over lanes, of the student's last epoch; None unless it finished."""
+        return self.figures.get("val_uar") if self.outcome == "finished" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOutcome:
+    """A sweep as it stands, finished or not."""
+
+    name: str
+    outcome: str
+    about: Mapping[str, str]  # tags of its run: protocol, corpus, store
+    preset: Mapping[str, Any]
+    sides: Mapping[str, Any]  # who trains, validates and tests, by fold
+    trials: list[TrialOutcome]  # in the order in which they began
+    confirmations: list[TrialOutcome]
+    winner: TrialOutcome | None
+    metrics: Mapping[str, Any]  # of the winner's bundle; empty as long as there is none
+
+    def ranked(self) -> list[TrialOutcome]:
+        """The finished trials, the highest score first."""
+        return sorted((t for t in self.trials if t.score is not None), key=lambda t: -t.score)
+
+    def leader(self) -> TrialOutcome | None:
+        """The winner; as long as there is none, the trial with the highest score."""
+        return self.winner or next(iter(self.ranked()), None)
+
+    def confirmation_of(self, trial: TrialOutcome) -> TrialOutcome | None:
+        """The finished run of a trial's configuration on fresh seeds."""
+        found = (again for again in self.confirmations if again.params == trial.params and again.score is not None)
+        return next(found, None)
+
+
+def read_outcome(home: Home, name: str) -> SweepOutcome:
+    """Read what a sweep told until now.
+
+    Raises:
+        UserError: no such sweep.
+    """
+    folder = home.spools / name
+    if not (folder / "records.jsonl").is_file():
+        known = ", ".join(sorted(path.parent.name for path in home.spools.glob("*/records.jsonl"))) or "none yet"
+        raise UserError(f"--sweep {name}: no such sweep in {home.root}; there are: {known}")
+    records = read_records(folder)
+    sweep = next(record for record in records if record["do"] == "begin" and record["kind"] == "sweep")
+    trials: dict[str, TrialOutcome] = {}
+    texts: dict[str, str] = {}
+    outcome, winner = UNDER_WAY, None
+    for record in records:
+        if record["run"] != sweep["run"]:
+            _note(trials, record)
+            continue
+        outcome = {"begin": UNDER_WAY, "end": record.get("outcome")}.get(record["do"], outcome)
+        winner = record.get("links", {}).get("ser.winner_run", winner)
+        if record["do"] == "text":
+            texts[record["file"]] = record["text"]
+    kinds = {kind: [t for t in trials.values() if t.kind == kind] for kind in ("trial", "confirmation")}
+    return SweepOutcome(
+        name=name,
+        outcome=outcome,
+        about=sweep["tags"],
+        preset=yaml.safe_load(texts.get("preset.yaml", "{}")),
+        sides=json.loads(texts.get("sides.json", "{}")),
+        trials=kinds["trial"],
+        confirmations=kinds["confirmation"],
+        winner=trials.get(winner),
+        metrics=_bundle_metrics(folder) if winner in trials else {},
+    )
+
+
+def _note(trials: dict[str, TrialOutcome], record: Record) -> None:
+    run, do = record["run"], record["do"]
+    if do == "begin":
+        about = {key: record[key] for key in ("name", "kind", "params")}
+        trial = trials.setdefault(run, TrialOutcome(**about, began_s=record["time"] / 1000))
+        trial.outcome, trial.ended_s = UNDER_WAY, None
+    elif do == "log":
+        trial = trials[run]
+        trial.figures |= record["figures"]
+        trial.outcome = record["tags"].get(OUTCOME, trial.outcome)
+        trial.reason = record["tags"].get(REASON, trial.reason)
+        trial.lanes = json.loads(record["tags"].get(LANES, "null")) or trial.lanes
+        for row in record["epochs"]:
+            trial.curves[stage_of(row)].append(row)
+    elif do == "end":
+        trials[run].outcome, trials[run].ended_s = record["outcome"], record["time"] / 1000
+
+
+def _bundle_metrics(folder: Path) -> Mapping[str, Any]:
+    try:
+        return json.loads((folder / BUNDLE / METRICS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
