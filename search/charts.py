@@ -29,6 +29,7 @@ STYLE = {
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
+OTHERS = {"color": GREY, "lw": 0.8, "alpha": 0.6}  # lines behind the one that is meant
 WIDTH = 7.2  # inches: the page's column
 SCORE = "validation UAR"
 MOST_CURVES, MOST_LANES = 30, 12  # the best so many are drawn
@@ -67,10 +68,10 @@ def parallel_coordinates(sweep: SweepOutcome) -> str:
             axes.plot(line, color=color[place], gid=f"trial-line-{place}", **style)
         for x, (_, texts) in enumerate(columns.values()):
             for at, text in texts.items():
-                axes.text(x + 0.03, at, text, fontsize=8, va="center", bbox=_LABEL)
+                axes.text(x + 0.03, at, text, fontsize=8, va="center", bbox=_LABEL, zorder=5)
         for at in np.linspace(0, 1, 5):
             value = scores.min() + at * (scores.max() - scores.min())
-            axes.text(len(columns) + 0.03, at, f"{value:.3f}", fontsize=8, va="center", bbox=_LABEL)
+            axes.text(len(columns) + 0.03, at, f"{value:.3f}", fontsize=8, va="center", bbox=_LABEL, zorder=5)
         many = len(heights) > 6  # names would overlap
         axes.set_xticks(range(len(heights)), [*columns, SCORE], rotation=20 * many, ha="right" if many else "center")
         axes.set_xlim(-0.1, len(columns) + 0.35)
@@ -141,21 +142,16 @@ def pareto(sweep: SweepOutcome) -> str:
 def curves(sweep: SweepOutcome) -> str:
     """Learning curves of the three stages: the best trials, the winner in colour."""
     drawn = sweep.ranked()[:MOST_CURVES]
-    figures = {"teacher": "val_uar", "match": "val_l1", "student": "val_uar"}
+    figures = {"teacher": ("val_uar", SCORE), "match": ("val_l1", "L1 to the teacher"), "student": ("val_uar", SCORE)}
     with _svg("curves", 2.8) as figure:
         for axes, stage in zip(figure.subplots(1, 3), STAGES, strict=True):
-            name = f"{stage}/{figures[stage]}"
+            figure_of, title = figures[stage]
+            name = f"{stage}/{figure_of}"
             for trial in reversed(drawn):
                 rows = trial.curves[stage]
-                style = (
-                    {"color": BLUE, "lw": 2} if trial is sweep.leader() else {"color": GREY, "lw": 0.8, "alpha": 0.6}
-                )
+                style = {"color": BLUE, "lw": 2, "zorder": 3} if trial is sweep.leader() else OTHERS
                 axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], **style)
-            axes.set(
-                title=stage,
-                xlabel="epoch",
-                ylabel={"val_l1": "L1 to the teacher's features"}.get(figures[stage], SCORE),
-            )
+            axes.set(title=stage, xlabel="epoch", ylabel=title)
     return figure.svg
 
 

@@ -2,6 +2,8 @@
 
 from search.noise import lead
 from search.outcome import SweepOutcome, TrialOutcome
+from search.runs import EXPERIMENT
+from search.view import view_link
 
 MOST_ROWS = 10
 MOST_SPEAKERS = 12  # named on a side
@@ -9,7 +11,7 @@ MOST_SPEAKERS = 12  # named on a side
 
 def describe_sweep(sweep: SweepOutcome) -> str:
     """The description; headings begin at the third level, below MLflow's own."""
-    parts = [_winner(sweep), _best(sweep), _protocol(sweep), _cost(sweep), _export(sweep)]
+    parts = [_winner(sweep), _links(sweep), _best(sweep), _protocol(sweep), _cost(sweep), _export(sweep)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -58,24 +60,34 @@ def _winner(sweep: SweepOutcome) -> str:
     return "\n".join(lines)
 
 
+def _links(sweep: SweepOutcome) -> str:
+    comparison = f"[Compare the trials]({view_link(EXPERIMENT, sweep.key)})"
+    return f"{comparison} · report: `report/report.html` among the artifacts" if sweep.winner else comparison
+
+
 def _best(sweep: SweepOutcome) -> str:
     rows = [
-        f"| {place} | `{trial.name}` | {with_spread(trial)} | {_megas(trial, 'student/parameters')} M "
-        f"| {_megas(trial, 'student/macs')} M |"
+        _row(
+            str(place),
+            f"`{trial.name}`",
+            with_spread(trial),
+            _count(trial, "student/parameters"),
+            _count(trial, "student/macs"),
+        )
         for place, trial in enumerate(sweep.ranked()[:MOST_ROWS], start=1)
     ]
     if not rows:
         return ""
-    header = "| | configuration | validation UAR | parameters | MACs |\n|---|---|---|---|---|"
-    return "\n".join([f"### The best {len(rows)} of {len(sweep.trials)}", "", header, *rows])
+    header = [_row("", "configuration", "validation UAR", "parameters", "MACs"), "|---|---|---|---|---|"]
+    return "\n".join([f"### The best {len(rows)} of {len(sweep.trials)}", "", *header, *rows])
 
 
 def _protocol(sweep: SweepOutcome) -> str:
     lines = [f"### Protocol `{sweep.about['ser.protocol']}`", "", f"Corpus {sweep.about['ser.corpus']}.", ""]
-    lines += ["| | side | clips | speakers |", "|---|---|---|---|"]
+    lines += [_row("", "side", "clips", "speakers"), "|---|---|---|---|"]
     for fold, sides in sweep.sides.items():
         for side, held in sides.items():
-            lines.append(f"| {fold} | {side} | {held['clips']} | {_names(held['speakers'])} |")
+            lines.append(_row(fold, side, str(held["clips"]), _names(held["speakers"])))
     return "\n".join(lines)
 
 
@@ -95,5 +107,13 @@ def _export(sweep: SweepOutcome) -> str:
     return f"### Next\n\n```sh\npython jobs/export_best.py --sweep {sweep.name} --out best\n```"
 
 
-def _megas(trial: TrialOutcome, figure: str) -> str:
-    return f"{trial.figures[figure] / 1e6:.3g}" if figure in trial.figures else "?"
+def _row(*cells: str) -> str:
+    """Of a table; MLflow draws cells side by side without any space."""
+    return "|" + "|".join(f"{cell}\u2003" for cell in cells) + "|"
+
+
+def _count(trial: TrialOutcome, figure: str) -> str:
+    value = trial.figures.get(figure)
+    if value is None:
+        return "?"
+    return f"{value / 1e6:.3g} M" if value >= 1e6 else f"{value / 1e3:.3g} k"

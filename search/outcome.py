@@ -45,6 +45,7 @@ class SweepOutcome:
     """A sweep as it stands, finished or not."""
 
     name: str
+    key: str  # of its run
     outcome: str
     about: Mapping[str, str]  # tags of its run: protocol, corpus, store
     preset: Mapping[str, Any]
@@ -94,6 +95,7 @@ def read_outcome(home: Home, name: str) -> SweepOutcome:
     kinds = {kind: [t for t in trials.values() if t.kind == kind] for kind in ("trial", "confirmation")}
     return SweepOutcome(
         name=name,
+        key=sweep["run"],
         outcome=outcome,
         about=sweep["tags"],
         preset=yaml.safe_load(texts.get("preset.yaml", "{}")),

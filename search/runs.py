@@ -5,6 +5,8 @@ A record has `do`, the key of the `run` it speaks of, and the `time` in ms since
     log     epochs (rows of metrics, each with its number), figures (metrics without a step), tags,
             links (tag → key of the run whose id is its value)
     text    file, text
+    describe text (Markdown; EXPERIMENT in it stands for the id of the experiment)
+    view    sweep, params: the comparison of its trials (view.py)
     folder  path, name (of the artifact folder)
     end     outcome
 Sending a record twice does no harm (tracking.py), so every run is in the tracker once, and every step of it.
@@ -22,6 +24,7 @@ from sermodels.stages import stage_of
 
 OUTCOME, WINNER, REASON = "ser.outcome", "ser.winner", "ser.reason"  # tags
 LANES = "ser.lanes"  # tag: the validation UAR of each lane, as JSON
+EXPERIMENT = "{experiment}"  # in a description
 SECONDS = ("trained_seconds", "reused_seconds")
 
 
@@ -80,6 +83,14 @@ class Runs:
     def text(self, run: str, file: str, text: str) -> None:
         """A text among a run's artifacts."""
         self._tell("text", run, file=file, text=text)
+
+    def describe(self, run: str, text: str) -> None:
+        """What a run's page opens with, in Markdown; EXPERIMENT in it stands for the id of the experiment."""
+        self._tell("describe", run, text=text)
+
+    def view(self, run: str, sweep: str, params: Iterable[str]) -> None:
+        """The comparison of a sweep's trials, by the hyperparameters that vary."""
+        self._tell("view", run, sweep=sweep, params=list(params))
 
     def folder(self, run: str, path: Path, name: str) -> None:
         """A folder among a run's artifacts; it has to stay where it is."""

@@ -109,6 +109,10 @@ class Space:
         """Number of points; None where a range of real numbers makes it infinite."""
         return None if self.ranges() else _count(self.axes, {})
 
+    def names(self) -> list[str]:
+        """Dotted keys of ChainConfig that trials may differ in, those of the teacher first."""
+        return list(dict.fromkeys(key for axis in self.axes for key in sorted(axis.varied())))
+
     def ranges(self) -> list[str]:
         """The names of the axes that are ranges of real numbers."""
         return [axis.name for axis in self.axes if axis.values() is None]

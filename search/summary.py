@@ -14,7 +14,8 @@ def summary(result: SweepResult, name: str, home: Home, tracker: Tracker) -> str
         confirmed = f", confirmed on fresh seeds {selection['confirmed_val_uar']:.3f}"
     trained, reused = result.trained_seconds, result.reused_seconds
     server = tracker.uri if tracker.uri.startswith("http") else None
-    look = f"open {server}" if server else f"mlflow ui --backend-store-uri {tracker.uri}"
+    page = f"{server or 'http://127.0.0.1:5000'}/{tracker.comparison(result.key)}"
+    start = [] if server else [f"         mlflow ui --backend-store-uri {tracker.uri}"]
     place = f"--tracking-uri {tracker.uri}" if server else f"--home {home.root}"
     return "\n".join([
         f"sweep {name} finished in {result.seconds / 60:.1f} minutes",
@@ -24,6 +25,8 @@ def summary(result: SweepResult, name: str, home: Home, tracker: Tracker) -> str
         f"  test UAR {test['uar']:.3f}, WA {test['wa']:.3f} (chance UAR {test['chance']:.3f}, "
         f"{test['rows']} clips of speakers {', '.join(test['speakers'])}, protocol {test['protocol']})",
         f"state:   {home.root}",
-        f"compare: {look}",
+        f"report:  {home.report(name)}",
+        f"compare: {page}",
+        *start,
         f"export:  python jobs/export_best.py --sweep {name} --out best {place}",
     ])  # fmt: skip

@@ -41,13 +41,13 @@ from sermodels.provenance import provenance
 from sermodels.settings import dump_yaml
 
 Params = Mapping[str, Any]  # dotted keys of ChainConfig → values
-NOTE = "mlflow.note.content"  # tag: what a run's page opens with, in Markdown
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
     """What a sweep found."""
 
+    key: str  # of its run
     params: Params  # the winner's
     metrics: Mapping[str, Any]  # of its bundle: validation, selection, test
     seconds: float
@@ -118,7 +118,7 @@ def run_sweep(
             sweep.present(pictures=outcome == FINISHED)
             if outcome == "interrupted":
                 _say(f"sweep {name} is interrupted; the same command goes on with it, with --name {name} --resume")
-    return SweepResult(params=winner, metrics=metrics, seconds=time.time() - began, **seconds)
+    return SweepResult(key=sweep.id, params=winner, metrics=metrics, seconds=time.time() - began, **seconds)
 
 
 def _connect(tracker: Tracker, *, going_on: bool) -> None:
@@ -163,6 +163,8 @@ class _Sweep:
         self.runs.begin(self.id, **about, dataset=dataset)
         for file, text in _texts(self.plan).items():
             self.runs.text(self.id, file, text)
+        self.runs.view(self.id, self.name, self.plan.space.names())
+        self.present(pictures=False)
 
     def search(self) -> dict[str, float]:
         """Run the trials of the preset, and then the best of them again on fresh seeds.
@@ -220,18 +222,16 @@ class _Sweep:
 
     def present(self, *, pictures: bool) -> None:
         """Describe the sweep as it stands; with pictures, in a report, too."""
-        self.runs.log(self.id, tags={NOTE: describe_sweep(read_outcome(self.home, self.name))})
-        if not pictures:
-            return
-        from search.report import write_report  # draws with matplotlib, which takes a second to import
-
-        file = self.home.report(self.name)
         try:
-            write_report(self.home, self.name, file)
+            self.runs.describe(self.id, describe_sweep(read_outcome(self.home, self.name)))
+            if pictures:
+                from search.report import write_report  # draws with matplotlib, which takes a second to import
+
+                file = self.home.report(self.name)
+                write_report(self.home, self.name, file)
+                self.runs.folder(self.id, file.parent, "report")
         except Exception as error:  # no picture is worth a sweep's end
             _say(f"the report cannot be written: {type(error).__name__}: {error}")
-            return
-        self.runs.folder(self.id, file.parent, "report")
 
     def _tune_config(self, study: optuna.Study) -> tune.TuneConfig:
         plan = self.plan

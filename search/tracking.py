@@ -20,8 +20,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from search.runs import EXPERIMENT as EXPERIMENT_ID
 from search.runs import OUTCOME
 from search.spool import Record
+from search.view import view_link, view_tag
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.provenance import commit
@@ -29,6 +31,11 @@ from sermodels.provenance import commit
 logger = logging.getLogger(__name__)
 
 EXPERIMENT = "ser-search"
+NOTE = "mlflow.note.content"  # tag: what a page opens with
+ABOUT = {  # tags of the experiment; the first has MLflow show what belongs to training, not to chats
+    "mlflow.experimentKind": "custom_model_development",
+    NOTE: "Searches for speech emotion recognition: a run for each sweep, its trials below it.",
+}
 SWEEP, KIND, KEY = "ser.sweep", "ser.kind", "ser.key"
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "interrupted": "KILLED"}  # by outcome
 DIGEST = 36  # characters of a dataset's
@@ -120,6 +127,10 @@ class Tracker:
                 self._log(run, batch)
             note_success()
 
+    def comparison(self, sweep_key: str) -> str:
+        """Where the page compares the trials of a sweep, behind the server's address."""
+        return view_link(self._experiment, sweep_key)
+
     def find_sweep(self, name: str) -> Run:
         """The latest parent run of a sweep.
 
@@ -139,6 +150,12 @@ class Tracker:
                 self._begin(record)
             elif record["do"] == "text":
                 self.client.log_text(self._id(record["run"]), record["text"], record["file"])
+            elif record["do"] == "describe":
+                text = record["text"].replace(EXPERIMENT_ID, self._experiment)
+                self.client.set_tag(self._id(record["run"]), NOTE, text)
+            elif record["do"] == "view":
+                tag, value = view_tag(record["run"], record["sweep"], record["params"], record["time"])
+                self.client.set_experiment_tag(self._experiment, tag, value)
             elif record["do"] == "folder":
                 self.client.log_artifacts(self._id(record["run"]), record["path"], record["name"])
             elif record["do"] == "end":
@@ -241,7 +258,7 @@ def _experiment(client: MlflowClient, uri: str, artifacts: Path) -> str:
     if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
         location = None if uri.startswith("http") else artifacts.as_uri()
         try:
-            return client.create_experiment(EXPERIMENT, artifact_location=location)
+            return client.create_experiment(EXPERIMENT, artifact_location=location, tags=ABOUT)
         except MlflowException:  # somebody else did, just now
             if (found := client.get_experiment_by_name(EXPERIMENT)) is None:
                 raise
