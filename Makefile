@@ -7,7 +7,7 @@ BIN := .venv/bin
 STORE := $(HOME_DIR)/stores/synthetic.arrow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-faults check format
+.PHONY: help setup sweep dashboard test test-faults test-browser check format
 
 help:  ## Say what can be made.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,11 +26,18 @@ sweep: setup  ## Search on the built-in corpus, export the best configuration to
 	$(BIN)/python jobs/sweep.py --store $(STORE) --preset demo --name $(NAME) --home $(HOME_DIR)
 	$(BIN)/python jobs/export_best.py --sweep $(NAME) --home $(HOME_DIR) --out best
 
+dashboard: setup  ## Open a sweep's study in optuna-dashboard: make dashboard SWEEP=first
+	@test -n '$(SWEEP)' || { echo 'error: name the sweep: make dashboard SWEEP=first' >&2; exit 2; }
+	$(BIN)/optuna-dashboard --storage-class JournalFileStorage $(HOME_DIR)/studies/$(SWEEP).journal
+
 test: setup  ## Run the tests.
 	$(BIN)/python -m pytest
 
 test-faults: setup  ## Kill processes, stop servers, fill disks (KILLS=10 for more).
 	$(BIN)/python -m pytest -m faults
+
+test-browser: setup  ## Look at MLflow's pages and the report in headless Chromium (Debian: apt-get install chromium).
+	$(BIN)/python -m pytest -m browser
 
 check: setup  ## Look at format and lint, changing nothing.
 	$(BIN)/ruff format --check .

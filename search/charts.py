@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from search.outcome import SweepOutcome, TrialOutcome
 from sermodels.stages import STAGES
@@ -130,9 +130,9 @@ def pareto(sweep: SweepOutcome) -> str:
             axes.scatter(*zip(*points, strict=True), s=14, color=GREY)
             axes.plot(*zip(*front, strict=True), "o-", drawstyle="steps-post", color=ORANGE, label="front")
             axes.set(xlabel=title, xscale="log")
-            for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-                axis(EngFormatter(places=0, sep=" "))
-            axes.tick_params(axis="x", which="both", labelsize=8)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.margins(x=0.15)
         figure.axes[0].set_ylabel(SCORE)
         figure.axes[0].legend(loc="lower right")

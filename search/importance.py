@@ -22,6 +22,7 @@ def importances(study: optuna.Study) -> Mapping[str, float]:
     varied = [name for name in shared if len({trial.params[name] for trial in own}) > 1]
     if len(own) < FEWEST or not varied:
         return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of the study that is made here
     distinct = optuna.create_study(direction="maximize")  # in memory, without the copies of trials
     distinct.add_trials(own)
     with warnings.catch_warnings():

@@ -15,7 +15,9 @@ from sermodels.stages import STAGES
 
 TAG = "mlflow.sharedViewState."  # + key of the view
 SCORE = "val_uar"
-SECTIONS: Mapping[str, tuple[str, ...]] = {  # title → metrics, each a chart
+WIDE = "hyperparameters"  # the section of the parallel coordinates alone
+SECTIONS: Mapping[str, tuple[str, ...]] = {  # title → metrics, each a chart; MLflow adds all others of a stage
+    WIDE: (),
     "result": (SCORE, "val_wa"),
     **{stage: (f"{stage}/val_uar", f"{stage}/loss") for stage in STAGES},
     "match": ("match/val_l1", "match/val_cosine", "match/loss"),
@@ -65,12 +67,14 @@ def _state(sweep: str, params: Iterable[str]) -> dict[str, Any]:
 
 
 def _section(title: str) -> dict[str, Any]:
-    return {"uuid": title, "name": title, "display": True, "isReordered": False, "deleted": False, "isGenerated": False}
+    shape = {"columns": 1, "cardHeight": 420} if title == WIDE else {}
+    about = {"uuid": title, "name": title, "display": True, "isReordered": False}
+    return about | {"deleted": False, "isGenerated": False} | shape
 
 
 def _parallel(params: list[str]) -> dict[str, Any]:
     axes = {"selectedParams": params, "selectedMetrics": [SCORE], "showAllRuns": True}
-    return _drawn("parallel", "result", "PARALLEL") | axes
+    return _drawn("parallel", WIDE, "PARALLEL") | axes
 
 
 def _chart(section: str, metric: str) -> dict[str, Any]:
