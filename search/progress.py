@@ -3,31 +3,42 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from rich.console import Console
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from search.trial import FAILED, FINISHED, WAITING
 from search.trial_logger import label
-from sermodels.stages import stage_of
+from sermodels.stages import STAGES, StageName, stage_of
 
 LINE_EVERY_S = 30.0
+BAR = 24  # characters
 
 
 class Progress(Callback):
     """Counts trials, keeps the best score and shows both; on standard error."""
 
-    def __init__(self, wanted: int, title: str = "sweep", *, confirm: int = 0, ended: Mapping[str, int] | None = None):
+    def __init__(
+        self,
+        wanted: int,
+        title: str,
+        epochs: Callable[[Mapping[str, Any]], Mapping[StageName, int]],
+        *,
+        confirm: int = 0,
+        ended: Mapping[str, int] | None = None,
+    ):
         """Start counting.
 
         Args:
             wanted: trials to be trained, or fewer if the space is used up.
             title: what they belong to.
+            epochs: what Tune gives to a trial → the epochs of its stages.
             confirm: of the best, to be trained again at the end.
             ended: outcome → trials that have ended before.
         """
@@ -38,18 +49,22 @@ class Progress(Callback):
         self.best: tuple[float, str] | None = None  # score, configuration
         self._running: dict[str, dict[str, Any]] = {}  # Tune's trial id → last result
         self._labels: dict[str, str] = {}
+        self._epochs, self._epochs_of = epochs, dict[str, Mapping[StageName, int]]()
+        self._saved_s = 0.0  # of training, by stages that trials share
         self._began = self._shown = time.monotonic()
         self._live: Live | None = None
 
     def on_trial_start(self, *, trial: Trial, **_: Any) -> None:
         """A trial begins, or begins again after its process died."""
         self._labels[trial.trial_id] = label(trial.config["params"])
+        self._epochs_of[trial.trial_id] = self._epochs(trial.config)
         self._running[trial.trial_id] = {}
         self.waiting.discard(self._labels[trial.trial_id])
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
         """A trial reports: epochs, or its end."""
         self._running[trial.trial_id] = result
+        self._saved_s += result.get("reused_seconds", 0.0)
         better = result.get("outcome") == FINISHED and (self.best is None or result["score"] > self.best[0])
         if better and trial.config["kind"] == "trial":
             self.best = (result["score"], self._labels[trial.trial_id])
@@ -101,6 +116,8 @@ class Progress(Callback):
             parts.append(f"{len(self.waiting)} waiting for a stage that another process is training")
         if self.best:
             parts.append(f"best val UAR {self.best[0]:.3f} ({self.best[1]})")
+        if self._saved_s >= 1:
+            parts.append(f"{_minutes(self._saved_s)} of training saved by shared stages")
         elapsed = time.monotonic() - self._began
         left = f", about {_minutes(elapsed / done * (self.wanted - done))} left" if 0 < done < self.wanted else ""
         return "; ".join([*parts, f"{_minutes(elapsed)} so far{left}"])
@@ -117,11 +134,15 @@ class Progress(Callback):
 
     def _panel(self) -> Table:
         table = Table(title=self.line(), title_justify="left", box=None)
-        for column in ("running", "stage", "epoch", "val UAR"):
+        for column in ("running", "", "stage", "epoch", "val UAR"):
             table.add_column(column)
         for trial_id, result in self._running.items():
             stage, epoch, uar = _where(result)
-            table.add_row(self._labels[trial_id], stage, epoch, uar)
+            of = self._epochs_of[trial_id]
+            before = 0 if stage is None else sum(of[earlier] for earlier in STAGES[: STAGES.index(stage)])
+            bar = ProgressBar(total=sum(of.values()), completed=before + epoch, width=BAR)
+            shown = ("starting", "") if stage is None else (stage, f"{epoch}/{of[stage]}")
+            table.add_row(self._labels[trial_id], bar, *shown, uar)
         return table
 
     def __getstate__(self) -> dict[str, Any]:
@@ -129,15 +150,15 @@ class Progress(Callback):
         return {**self.__dict__, "_live": None}
 
 
-def _where(result: dict[str, Any]) -> tuple[str, str, str]:
-    """Stage, epoch and validation UAR of a trial's last result."""
+def _where(result: dict[str, Any]) -> tuple[StageName | None, int, str]:
+    """Stage, epoch and validation UAR of a trial's last result; no stage before the first."""
     epochs = result.get("epochs")
     if not epochs:
-        return "starting", "", ""
+        return None, 0, ""
     last = epochs[-1]
     stage = stage_of(last)
     uar = last.get(f"{stage}/val_uar")
-    return stage, f"{last['epoch']:.0f}", "" if uar is None else f"{uar:.3f}"
+    return stage, int(last["epoch"]), "" if uar is None else f"{uar:.3f}"
 
 
 def _minutes(seconds: float) -> str:

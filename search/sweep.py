@@ -31,7 +31,7 @@ from search.spool import Spool
 from search.study import best, confirmed, open_study, params_of
 from search.sync import settle, tracked
 from search.tracking import Tracker
-from search.trial import FINISHED, RETRIES, TrialSpec, run_trial
+from search.trial import FINISHED, RETRIES, TrialSpec, epochs_of, run_trial
 from search.trial_logger import TrialLogger, label
 from sermodels.cache import StageCache
 from sermodels.credentials import without_credentials
@@ -179,7 +179,8 @@ class _Sweep:
         spec = _spec(self.plan, self.name, self.home)
         study = open_study(self.home.study(self.name), self.name)
         logger = TrialLogger(self.runs, self.id, spec)
-        progress = Progress(wanted, self.name, confirm=min(preset.confirm, wanted), ended=self.beginning.ended)
+        counts = {"confirm": min(preset.confirm, wanted), "ended": self.beginning.ended}
+        progress = Progress(wanted, self.name, partial(epochs_of, spec), **counts)
         limit = [] if self.cache_gb is None else [CacheLimit(StageCache(self.home.stages), self.cache_gb)]
         resources = {"cpu": preset.cpus, "gpu": preset.gpus}
         trainable = tune.with_resources(tune.with_parameters(run_trial, spec=spec), resources)

@@ -33,7 +33,7 @@ from sermodels.data import TrialData
 from sermodels.memory import give_back, keep_freed, memory_used
 from sermodels.profile import count_macs, count_parameters
 from sermodels.settings import merged
-from sermodels.stages import Builder, settings_of, stage_of
+from sermodels.stages import STAGES, Builder, StageName, settings_of, stage_of
 from sermodels.store import open_store
 from sermodels.store_fetch import local_store
 
@@ -102,6 +102,12 @@ def configuration(config: Mapping[str, Any], chain: Mapping[str, Any], fresh_see
     if config["kind"] == "confirmation":
         chain = merged(chain, {"seeds": list(fresh_seeds)})
     return configure(chain, config["params"])
+
+
+def epochs_of(spec: TrialSpec, config: Mapping[str, Any]) -> dict[StageName, int]:
+    """How many epochs each stage of a trial has."""
+    whole = configuration(config, spec.chain, spec.fresh_seeds)
+    return {stage: settings_of(stage, whole).epochs for stage in STAGES}
 
 
 class Reporter:

@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -42,7 +43,7 @@ from search.searcher import StudySearcher
 from search.study import create_study
 from search.sync import tracked
 from search.tracking import Tracker
-from search.trial import FINISHED, TrialSpec
+from search.trial import FINISHED, TrialSpec, epochs_of
 from search.trial_logger import TrialLogger
 from sermodels.batches import Source, draw_order
 from sermodels.config import ChainConfig, FrontEnd
@@ -174,8 +175,8 @@ def _sweep(preset: Preset, home: Home, tracker: Tracker) -> None:
     spec = TrialSpec(
         sweep=NAME,
         store="",
-        corpus="",
-        fingerprint="",
+        corpus="none",
+        fingerprint="none",
         stages=str(home.stages),
         chain=preset.chain,
         fresh_seeds=(0,),
@@ -190,7 +191,7 @@ def _sweep(preset: Preset, home: Home, tracker: Tracker) -> None:
     settings = tune.TuneConfig(search_alg=searcher, metric="score", mode="max", num_samples=-1, reuse_actors=True)
     with tracked(home, NAME, tracker) as runs:
         runs.begin(NAME, name=NAME, kind="sweep", sweep=NAME)
-        callbacks = [TrialLogger(runs, NAME, spec), Progress(preset.trials, NAME)]
+        callbacks = [TrialLogger(runs, NAME, spec), Progress(preset.trials, NAME, partial(epochs_of, spec))]
         tune.Tuner(
             tune.with_resources(instant_trial, {"cpu": len(os.sched_getaffinity(0))}),
             tune_config=settings,
@@ -209,7 +210,8 @@ def instant_trial(config: dict[str, Any]) -> None:
     score = 1 / (1 + abs(config["params"]["alpha"] - 10))
     seconds = {f"{stage}/{name}": 0.0 for stage in STAGES for name in ("trained_seconds", "reused_seconds")}
     seconds |= dict.fromkeys(("trained_seconds", "reused_seconds", "duration_s"), 0.0)
-    tune.report({"outcome": FINISHED, "finished": True, "score": score, "val_uar": score, "epochs": (), **seconds})
+    final = {"score": score, "val_uar": score, "lanes": {"fold 0, seed 0": score}, "epochs": ()}
+    tune.report({"outcome": FINISHED, "finished": True, **final, **seconds})
 
 
 if __name__ == "__main__":

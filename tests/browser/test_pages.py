@@ -162,8 +162,8 @@ def test_the_link_of_the_description_compares_the_trials(page, demo_server):
     sweep, _ = sweep_run(demo_server)
     page.goto(f"{demo_server}/{view_link(sweep.info.experiment_id, sweep.data.tags['ser.key'])}")
     expect(page.get_by_text("trials of demo").first).to_be_visible()
-    expect(page.get_by_text("hyperparameters (1)")).to_be_visible()
-    expect(page.get_by_text("result (2)")).to_be_visible()
+    for section in ("hyperparameters", "result", "teacher"):
+        expect(page.get_by_text(section, exact=True).first).to_be_visible()
     for axis in ("alpha", "encoding", "patch", "val_uar"):
         expect(page.locator(".parcoords").get_by_text(axis, exact=True).first).to_be_visible()
     page.wait_for_timeout(1000)  # for the lines, which a canvas holds
