@@ -66,7 +66,7 @@ def main(args: Args) -> None:
         raise UserError(f"{error}: training diverged; lower the lr of this stage or of one before it") from None
     trained, reused = sum(result.trained_seconds.values()), sum(result.reused_seconds.values())
     print(f"trained {trained:.1f} s, reused {reused:.1f} s", file=sys.stderr)
-    figures, student = run_figures(result, store, config), chain.student(0)
+    figures, student = run_figures(result, store, config), chain.network("student", 0)
     if args.out:
         parts = {"emotions": store.emotions, "frontend": store.frontend, "network": student, "metrics": figures}
         write_bundle(args.out, config=config, **parts)

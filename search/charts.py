@@ -1,7 +1,4 @@
-"""Pictures of a sweep as SVG texts: one function a picture, drawn from its outcome.
-
-Colours are those of Okabe and Ito, and cividis for scales: they differ for the colour-blind, and in grey print.
-"""
+"""Pictures of a sweep as SVG texts: one function a picture, drawn from its outcome."""
 
 import io
 import re
@@ -15,20 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from search.outcome import SweepOutcome, TrialOutcome
+from sermodels.pictures import BLUE, GREY, ORANGE, RED, STYLE, draw_confusion
 from sermodels.stages import STAGES
 
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
-STYLE = {
-    "svg.fonttype": "none",  # text stays text: it can be found, and takes the page's font
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e5e5e5",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
 OTHERS = {"color": GREY, "lw": 0.8, "alpha": 0.6}  # lines behind the one that is meant
 WIDTH = 7.2  # inches: the page's column
 SCORE = "validation UAR"
@@ -170,20 +156,8 @@ def lanes(sweep: SweepOutcome) -> str:
 
 def confusion(counts: Sequence[Sequence[int]], emotions: Sequence[str]) -> str:
     """Rows are the true emotions, as shares that sum to 1, with counts below (paper, figure 7)."""
-    table = np.array(counts)
-    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     with _svg("confusion", 4.6, width=5.6) as figure:
-        axes = figure.subplots()
-        axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-        for (row, column), share in np.ndenumerate(shares):
-            text = f"{100 * share:.0f} %\n({table[row, column]})"
-            axes.text(
-                column, row, text, ha="center", va="center", fontsize=8, color="white" if share < 0.5 else "black"
-            )
-        axes.set_xticks(range(len(emotions)), emotions, rotation=40, ha="right")
-        axes.set_yticks(range(len(emotions)), emotions)
-        axes.set(xlabel="answered", ylabel="spoken")
-        axes.grid(visible=False)
+        draw_confusion(figure.subplots(), counts, emotions)
     return figure.svg
 
 

@@ -43,7 +43,7 @@ def bundle_winner(
     data = TrialData(store, config)
     chain = Chain(config, data, StageCache(stages))
     result = chain.run()
-    networks = [chain.student(lane) for lane in range(len(config.lanes))]
+    networks = [chain.network("student", lane) for lane in range(len(config.lanes))]
     metrics = run_figures(result, store, config)
     metrics |= {"selection": dict(selection), "test": test_report(networks, store, config)}
     write_bundle(

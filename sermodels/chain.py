@@ -113,13 +113,21 @@ class Chain:
             reused_seconds={stage: reused for stage, (_, reused) in seconds.items()},
         )
 
-    def student(self, lane: int) -> Network:
-        """The trained student of one lane; `run` must have finished.
+    def network(self, stage: StageName, lane: int) -> Network:
+        """The network of a lane as it leaves a stage, which must be finished.
 
         Raises:
             StageGoneError: it has left the cache since.
         """
-        return self._network("student", lane)
+        network = self.build(stage, self.config.lanes[lane][1]).to(self.data.device)
+        epochs = settings_of(stage, self.config).epochs
+        if epochs == 0:
+            return network
+        checkpoint = self._find(stage, lane)
+        if checkpoint is None or checkpoint.epoch != epochs:
+            raise StageGoneError(f"{stage} {self._key(stage, lane)[:12]} is not in {self.cache.root}")
+        network.load_state_dict(network_state(checkpoint.load(self.data.device)))
+        return network
 
     @contextmanager
     def released(self, stage: StageName) -> Iterator[None]:
@@ -240,20 +248,8 @@ class Chain:
     def _start(self, stage: StageName, lane: int) -> Network:
         """The network of a lane as it enters a stage."""
         if stage == "student":
-            return self._network("match", lane)
+            return self.network("match", lane)
         return self.build(stage, self.config.lanes[lane][1]).to(self.data.device)
-
-    def _network(self, stage: StageName, lane: int) -> Network:
-        """The network of a lane as it leaves a stage."""
-        network = self.build(stage, self.config.lanes[lane][1]).to(self.data.device)
-        epochs = settings_of(stage, self.config).epochs
-        if epochs == 0:
-            return network
-        checkpoint = self._find(stage, lane)
-        if checkpoint is None or checkpoint.epoch != epochs:
-            raise StageGoneError(f"{stage} {self._key(stage, lane)[:12]} is not in {self.cache.root}")
-        network.load_state_dict(network_state(checkpoint.load(self.data.device)))
-        return network
 
     def _targets(self, stage: StageName, lane: int) -> Tensor:
         """The teacher's features at the rows of the lane's fold, zero elsewhere: (R, D); (R, 0) for the teacher."""
@@ -271,7 +267,7 @@ class Chain:
         features = self.cache.load_features(key, epochs)
         if features is None:
             source = Source(data=self.data, targets=torch.empty(0))
-            features = infer(self._network("teacher", lane), source, self._rows(lane)).features
+            features = infer(self.network("teacher", lane), source, self._rows(lane)).features
             self.cache.save_features(key, epochs, features)
         self._tables[lane] = features.to(self.data.device)
         return self._tables[lane]

@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from sermodels.batches import Source
 from sermodels.bundle import FINGERPRINT, Bundle
 from sermodels.chain_result import ChainResult
 from sermodels.config import ChainConfig
+from sermodels.data import TrialData
 from sermodels.errors import UserError
-from sermodels.lanes import ROWS_AT_ONCE
+from sermodels.lanes import ROWS_AT_ONCE, infer
 from sermodels.metrics import Scores, score
 from sermodels.networks import Network
 from sermodels.settings import to_plain
@@ -38,6 +42,21 @@ def evaluate(network: Network, store: Store, rows: np.ndarray) -> Scores:
         rows: (n,) row numbers, n ≥ 1.
     """
     return score(store.emotion[rows], _answers(network, store, rows), len(store.emotions))
+
+
+@torch.no_grad()
+def feature_similarity(one: Network, other: Network, data: TrialData, rows: Tensor) -> np.ndarray:
+    """Cosine similarity, row by row, of what enters the classifiers of two networks (paper, figure 8): (n,), −1…1.
+
+    Args:
+        one: a student, say.
+        other: its teacher; its features have the same size.
+        data: that the rows are of.
+        rows: (n,) numbers into the trial's rows.
+    """
+    source = Source(data=data, targets=torch.empty(0))
+    features = (infer(network, source, rows).features for network in (one, other))
+    return F.cosine_similarity(*features, dim=-1).cpu().numpy()
 
 
 def check_same_task(bundle: Bundle, store: Store) -> None:

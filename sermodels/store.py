@@ -57,6 +57,9 @@ class Store:
     sentence: np.ndarray  # (R,) object: str, or None where the corpus does not tell
     view: np.ndarray  # (R,) str, of VIEWS
     clip: np.ndarray  # (R,) int64, number of the utterance
+    shift_s: np.ndarray  # (R,) float64, drawn for the shift view; NaN for the others
+    speed: np.ndarray  # (R,) float64, drawn for the speed view; NaN for the others
+    duration_s: np.ndarray  # (R,) float64, of the recording
     pixel_sha256: np.ndarray  # (R,) str
     clip_id: tuple[str, ...]  # one a clip: the utterance's id
     source_sha256: tuple[str, ...]  # one a clip, of the audio file
@@ -116,6 +119,7 @@ def open_store(path: Path) -> Store:
         sentence=np.array(batch.column("sentence").to_pylist(), dtype=object),
         view=np.array(text["view"]),
         clip=np.arange(batch.num_rows) // views,
+        **{name: np.array(batch.column(name).to_pylist(), float) for name in ("shift_s", "speed", "duration_s")},
         pixel_sha256=np.array(batch.column("pixel_sha256").to_pylist()),
         clip_id=tuple(text["clip_id"][::views]),
         source_sha256=tuple(text["source_sha256"][::views]),

@@ -82,7 +82,7 @@ def _train(config: ChainConfig, store: Store, cache: Path) -> Trained:
     data = TrialData(store, config)
     chain, clock = Chain(config, data, StageCache(cache)), _StageClock(config)
     result = chain.run(clock)
-    return Trained(seconds=clock.finish(), val_uar=result.val_uar, student=chain.student(0).state_dict())
+    return Trained(seconds=clock.finish(), val_uar=result.val_uar, student=chain.network("student", 0).state_dict())
 
 
 class _StageClock:

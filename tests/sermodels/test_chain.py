@@ -71,7 +71,9 @@ def train(store: Store) -> Callable[..., Trained]:
             report(epoch, metrics)
 
         result = chain.run(keep_and_report, tick)
-        return Trained(result, reports, [chain.student(lane).state_dict() for lane in range(len(config.lanes))])
+        return Trained(
+            result, reports, [chain.network("student", lane).state_dict() for lane in range(len(config.lanes))]
+        )
 
     return run
 

@@ -48,7 +48,7 @@ def trained_once(root) -> int:
 
 def assert_same_students(one: Chain, other: Chain) -> None:
     for lane in range(len(one.config.lanes)):
-        a, b = one.student(lane).state_dict(), other.student(lane).state_dict()
+        a, b = one.network("student", lane).state_dict(), other.network("student", lane).state_dict()
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 

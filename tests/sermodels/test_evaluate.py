@@ -34,7 +34,7 @@ def trained(store: Store, config: ChainConfig, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def networks(trained, config):
-    return [trained[0].student(lane) for lane in range(len(config.lanes))]
+    return [trained[0].network("student", lane) for lane in range(len(config.lanes))]
 
 
 def test_valid_side_gives_the_chain_s_figures_to_the_bit(trained, networks, store, config):

@@ -1,0 +1,121 @@
+"""Pictures of models: where they look, what they confuse, how like their teacher they are (paper, figures 6 to 8).
+
+Colours are those of Okabe and Ito, and cividis for scales: they differ for the colour-blind, and in grey print.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sermodels.attention import SMOOTH, attention_masks
+from sermodels.networks import Network
+from sermodels.store import Store
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: it can be found, and takes the page's font
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e5e5",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def draw_confusion(axes: Axes, counts: Sequence[Sequence[int]], emotions: Sequence[str]) -> None:
+    """Rows are the true emotions, as shares that sum to 1, with counts below.
+
+    Args:
+        axes: empty.
+        counts: [true][predicted].
+        emotions: names of the rows.
+    """
+    table = np.array(counts)
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        text = f"{100 * share:.0f} %\n({table[row, column]})"
+        color = "white" if share < 0.5 else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    axes.set_xticks(range(len(emotions)), emotions, rotation=40, ha="right")
+    axes.set_yticks(range(len(emotions)), emotions)
+    axes.set(xlabel="answered", ylabel="spoken")
+    axes.grid(visible=False)
+
+
+def attention_figure(
+    models: Mapping[str, Network], store: Store, clip: int, layer: int | None = None, smooth: float = SMOOTH
+) -> Figure:
+    """The views of a clip, and below them what each model attends to (paper, figure 6).
+
+    Args:
+        models: name → network, of the store's images.
+        store: that the clip is of.
+        clip: its number.
+        layer: of the networks, 0 being the first; None: all, by attention rollout.
+        smooth: standard deviation of a Gaussian over the masks, in pixels.
+    """
+    rows = np.flatnonzero(store.clip == clip)
+    images = store.pixels[rows].astype(np.float32)
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(2.1 * len(rows) + 0.6, 2.0 * (1 + len(models)) + 0.4), layout="constrained")
+        grid = figure.subplots(1 + len(models), len(rows), sharex=True, sharey=True, squeeze=False)
+        extent = (0, store.frontend.clip_s, 0, store.frontend.n_mels)
+        for axes, row, image in zip(grid[0], rows, images, strict=True):
+            axes.imshow(image, cmap="gray", origin="lower", aspect="auto", extent=extent)
+            axes.set_title(_drawn(store, row))
+        for below, (name, network) in zip(grid[1:], models.items(), strict=True):
+            pixels = torch.from_numpy(images).to(next(network.parameters()).dtype).unsqueeze(1)
+            masks = attention_masks(network, pixels, layer, smooth)
+            for axes, image, mask in zip(below, images, masks, strict=True):
+                axes.imshow(image, cmap="gray", origin="lower", aspect="auto", extent=extent)
+                shown = axes.imshow(
+                    mask, cmap="inferno", origin="lower", aspect="auto", extent=extent, alpha=0.75 * mask / masks.max()
+                )
+                shown.set_clim(0, masks.max())
+            below[0].set_ylabel(f"{name}\nmel band")
+        grid[0, 0].set_ylabel("log-mel\nmel band")
+        for axes in grid[-1]:
+            axes.set_xlabel("seconds")
+        emotion = store.emotions[store.emotion[rows[0]]]
+        figure.suptitle(f"{store.clip_id[clip]}: {emotion}, speaker {store.speaker[rows[0]]}")
+    return figure
+
+
+def confusion_figure(models: Mapping[str, Sequence[Sequence[int]]], emotions: Sequence[str]) -> Figure:
+    """Confusion matrices side by side: name → counts (paper, figure 7)."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.2 * len(models), 4.8), layout="constrained")
+        for axes, (name, counts) in zip(figure.subplots(1, len(models), squeeze=False)[0], models.items(), strict=True):
+            draw_confusion(axes, counts, emotions)
+            axes.set_title(name)
+    return figure
+
+
+def similarity_figure(cosines: Mapping[str, np.ndarray]) -> Figure:
+    """How like the teacher's a student's features are, row by row: name → cosine similarities (paper, figure 8)."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+        axes = figure.subplots()
+        bins = np.linspace(min(values.min() for values in cosines.values()), 1, 50)
+        for color, (name, values) in zip((BLUE, ORANGE, GREEN, RED), cosines.items(), strict=False):
+            label = f"{name}: mean {values.mean():.3f}"
+            axes.hist(values, bins=bins, histtype="stepfilled", alpha=0.45, color=color, label=label)
+            axes.axvline(values.mean(), color=color, lw=2)
+        axes.set(xlabel="cosine similarity of student and teacher features", ylabel="validation rows")
+        axes.legend(loc="upper left")
+    return figure
+
+
+def _drawn(store: Store, row: int) -> str:
+    """A view's name with what was drawn for it."""
+    view = store.view[row]
+    drawn = {"shift": f" {store.shift_s[row]:+.2f} s", "speed": f" × {store.speed[row]:.2f}"}
+    return f"{view}{drawn.get(view, '')}"
