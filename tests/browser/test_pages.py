@@ -5,20 +5,16 @@ With SER_SCREENSHOTS=DIR the pictures of the README are written to DIR.
 
 import os
 import re
-import signal
-import socket
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import requests
 from generated import SPACE, generate
 from mlflow import MlflowClient
 from playwright.sync_api import expect, sync_playwright
-from processes import ROOT, environment, job, wait_for
+from processes import ROOT, environment, free_port, job, serving
 
 from search.view import view_link
 
@@ -82,43 +78,24 @@ def page(chromium):
 
 
 @contextmanager
-def serving(home):
+def pages(home):
     """The address of an MLflow server on a home's database."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [Path(sys.executable).with_name("mlflow"), "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"]
-    process = subprocess.Popen(
-        [*command, f"--backend-store-uri=sqlite:///{home}/mlflow.db"],
-        env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_for(lambda: answers(port), process)
+    env = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    with serving([*command, f"--backend-store-uri=sqlite:///{home}/mlflow.db"], env, f"http://127.0.0.1:{port}/health"):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
-
-
-def answers(port):
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/health", timeout=2).ok
-    except requests.RequestException:
-        return False
 
 
 @pytest.fixture(scope="module")
 def demo_server(demo):
-    with serving(demo) as address:
+    with pages(demo) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def large_server(large):
-    with serving(large) as address:
+    with pages(large) as address:
         yield address
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import requests
 import yaml
 from conftest import TINY
 from mlflow import MlflowClient
-from processes import environment, job, started, wait_for
+from processes import environment, free_port, job, started, wait_for
 
 from sermodels.settings import merged
 from sermodels.training_log import read_all
@@ -36,9 +35,7 @@ class Server:
     """An MLflow server that can be stopped and started again at the same place."""
 
     def __init__(self, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.uri, self.folder = f"http://127.0.0.1:{self.port}", folder
 
     def start(self):

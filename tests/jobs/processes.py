@@ -2,12 +2,16 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import requests
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +51,41 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen, timeout
         assert process.poll() is None, f"ended with code {process.returncode}"
         assert time.monotonic() < end, "took too long"
         time.sleep(0.1)
+
+
+@contextmanager
+def serving(command: Iterable[object], env: Mapping[str, str], url: str, alive: int = 200) -> Iterator[None]:
+    """A server in a process group of its own, from its first answer, of a status, to the end of the block."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(list(map(str, command)), env=env, stdout=log, stderr=log, start_new_session=True)
+        try:
+            try:
+                wait_for(lambda: _status(url) == alive, process)
+            except AssertionError as error:
+                log.seek(0)
+                raise AssertionError(f"no answer from {url}: {error}: {log.read()[-2000:]}") from None
+            yield
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _status(url: str) -> int | None:
+    try:
+        return requests.get(url, timeout=2).status_code
+    except requests.RequestException:
+        return None
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def environment(**extra: str) -> Mapping[str, str]:

@@ -1,18 +1,13 @@
 """A sweep as a Ray job on a cluster with token authentication, tracked by an MLflow server."""
 
-import json
-import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,7 +15,7 @@ import pytest
 import requests
 import yaml
 from conftest import TINY
-from processes import ROOT, environment, error_line, job
+from processes import ROOT, environment, error_line, free_port, job, serving
 
 from sermodels.bundle import load_bundle
 from sermodels.settings import merged
@@ -41,13 +36,13 @@ def cluster():
     """A head node: its environment, with the token, and the address of its dashboard."""
     # Beside another cluster on this machine: every port that has a fixed default.
     names = ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")
-    ports = {name: _free_port() for name in names}
+    ports = {name: free_port() for name in names}
     folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets lie in it
     env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     flags = [f"--{name}={port}" for name, port in ports.items()]
     command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={folder}", *flags]
     address = f"http://127.0.0.1:{ports['dashboard-port']}"
-    with _server(command, env, f"{address}/api/version", alive=401):
+    with serving(command, env, f"{address}/api/version", alive=401):
         yield env | {"RAY_API_SERVER_ADDRESS": address, "RAY_TMPDIR": folder}
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -55,11 +50,11 @@ def cluster():
 @pytest.fixture(scope="module")
 def tracking(tmp_path_factory):
     """The address of an MLflow server."""
-    folder, port = tmp_path_factory.mktemp("mlflow"), _free_port()
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
     flags = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts"]
     command = [BIN / "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1", *flags]
     env = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
-    with _server(command, env, f"http://127.0.0.1:{port}/health", alive=200):
+    with serving(command, env, f"http://127.0.0.1:{port}/health", alive=200):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -168,39 +163,3 @@ def _search(tracking, query):
     experiment = requests.get(f"{url}/experiments/get-by-name", {"experiment_name": "ser-search"}, timeout=30).json()
     body = {"experiment_ids": [experiment["experiment"]["experiment_id"]], "filter": query}
     return requests.post(f"{url}/runs/search", json=body, timeout=30).json().get("runs", [])
-
-
-@contextmanager
-def _server(command, env, url, alive):
-    """A server in a process group of its own, from its first answer to the end of the block."""
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(list(map(str, command)), env=env, stdout=log, stderr=log, start_new_session=True)
-        try:
-            _wait(process, url, alive, log)
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def _wait(process, url, alive, log):
-    for _ in range(120):
-        try:
-            if requests.get(url, timeout=2).status_code == alive:
-                return
-        except requests.RequestException:
-            pass
-        if process.poll() is not None:
-            break
-        time.sleep(1)
-    log.seek(0)
-    pytest.fail(f"no answer from {url}: {json.dumps(log.read()[-2000:])}")
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -1,7 +1,5 @@
 """jobs/report.py as a user runs it, and optuna-dashboard on the same study."""
 
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import pytest
 import requests
 from generated import generate
 from here import job_here
-from processes import error_line, wait_for
+from processes import environment, error_line, free_port, serving
 
 
 @pytest.fixture(scope="module")
@@ -31,26 +29,10 @@ def test_an_unknown_sweep_is_named(home):
 
 
 def test_optuna_dashboard_opens_the_study(home):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{(port := free_port())}/api/studies"
     program = Path(sys.executable).with_name("optuna-dashboard")
-    words = ["--storage-class", "JournalFileStorage", "--port", str(port), home / "studies" / "gen.journal"]
-    process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        found = []
-        wait_for(lambda: found.append(answer(port)) or found[-1], process, 60)
-        (study,) = found[-1]["study_summaries"]
+    words = ["--storage-class", "JournalFileStorage", "--port", port, home / "studies" / "gen.journal"]
+    with serving([program, *words], environment(), url):
+        (study,) = requests.get(url, timeout=30).json()["study_summaries"]
         assert study["study_name"] == "gen"
-        detail = requests.get(f"http://127.0.0.1:{port}/api/studies/{study['study_id']}", timeout=30).json()
-        assert len(detail["trials"]) == 12
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def answer(port):
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/api/studies", timeout=5).json()
-    except requests.RequestException:
-        return None
+        assert len(requests.get(f"{url}/{study['study_id']}", timeout=30).json()["trials"]) == 12

@@ -3,8 +3,6 @@
 import os
 import pwd
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,9 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import requests
 from mlflow import MlflowClient
-from processes import ROOT, environment, error_line, job, wait_for
+from processes import ROOT, environment, error_line, free_port, job, serving
 
 from search.tracking import EXPERIMENT
 
@@ -51,12 +48,6 @@ WRITER = """
             runs.end(run, "finished")
         runs.end(name, "finished")
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -98,26 +89,9 @@ def server(database, tmp_path_factory):
     settings = {"MLFLOW_AUTH_CONFIG_PATH": f"{folder}/auth.ini", "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD}
     settings |= {"MLFLOW_FLASK_SERVER_SECRET_KEY": "of this test", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     mlflow = Path(sys.executable).with_name("mlflow")
-    process = subprocess.Popen(
-        [mlflow, "server", *flags, *stores],
-        env=environment(**settings),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "log").open("w"),
-    )
-    try:
-        wait_for(lambda: answers(port), process)
+    command = [mlflow, "server", *flags, *stores]
+    with serving(command, environment(**settings), f"http://127.0.0.1:{port}/health"):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
-
-
-def answers(port):
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/health", timeout=2).ok
-    except requests.RequestException:
-        return False
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
 """Stores fetched from elsewhere: a shared folder, and S3 as a server on loopback speaks it."""
 
 import shutil
-import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import requests
-from processes import error_line, job, wait_for
+from processes import environment, error_line, free_port, job, serving
 from pyarrow.fs import FileSystem
 
 from sermodels.errors import UserError
@@ -26,20 +24,10 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def s3():
     """An S3 server; the end of an address in it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/moto-api/"), process)
+    port = free_port()
+    command = [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", port]
+    with serving(command, environment(), f"http://127.0.0.1:{port}/moto-api/"):
         yield f"?endpoint_override=127.0.0.1:{port}&scheme=http&region=eu-central-1"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +36,6 @@ def uploaded(s3, store):
     address = f"s3://somebody:pass%2Fword@speech/stores/small.arrow{s3}"
     upload(store.path, address)
     return address
-
-
-def answers(url):
-    try:
-        return requests.get(url, timeout=2).ok
-    except requests.RequestException:
-        return False
 
 
 def upload(file, address):
