@@ -25,10 +25,17 @@ def test_an_unknown_key_would_be_noticed(cluster):
         validate_config(prepare_config(cluster | {"min_wrokers": 1}))
 
 
-def test_every_node_has_the_token_on_and_no_dashboard_to_the_world(cluster):
-    starts = " ".join(cluster["head_start_ray_commands"] + cluster["worker_start_ray_commands"])
-    assert starts.count("RAY_AUTH_MODE=token") == starts.count("ray start")
-    assert "--dashboard-host=127.0.0.1" in starts
+def test_every_login_on_every_node_has_programs_and_token(cluster):
+    profile = next(command for command in cluster["setup_commands"] if ".bashrc" in command)
+    assert "PATH=~/ser-search/.venv/bin:$PATH RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/srv/ser/ray.token" in profile
+    assert "/srv/ser/ray.token" in " ".join(cluster["head_setup_commands"])
+
+
+def test_the_head_shows_its_dashboard_to_itself_alone_and_starts_every_worker(cluster):
+    start = " ".join(cluster["head_start_ray_commands"])
+    assert "--dashboard-host=127.0.0.1" in start
+    assert "RAY_enable_autoscaler_v2=0" in start  # the newer one starts a worker too few
+    assert len(cluster["provider"]["worker_ips"]) == cluster["min_workers"] == cluster["max_workers"]
 
 
 def test_heavy_folders_stay_behind(cluster):
