@@ -62,7 +62,9 @@ def main(args: Args) -> None:
     if args.smooth < 0 or args.clips < 1:
         raise UserError("--smooth must be 0 or more, --clips 1 or more")
     use("cpu", threads=1)
-    bundles = {path.name: load_bundle(path) for path in args.models}
+    bundles = {path.resolve().name: load_bundle(path) for path in args.models}
+    if len(bundles) < len(args.models):
+        raise UserError("two models have the same folder name, by which pictures tell them apart: rename one")
     store = open_store(found(args.store))
     for bundle in bundles.values():
         check_same_task(bundle, store)
@@ -157,11 +159,15 @@ def _write(out: Path, pictures: "dict[str, Figure]", figures: dict[str, Any]) ->
     print(f"{', '.join(f'{name}.png' for name in pictures)} and figures.json are in {out}", file=sys.stderr)
 
 
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 def _print(figures: dict[str, Any]) -> None:
     for name, measured in figures["models"].items():
         stable, before = measured["stability"], measured["stability of the untrained network"]
-        views = ", ".join(f"{view} {value:.3f} ({before[view]:.3f} untrained)" for view, value in stable.items())
-        print(f"{name}: UAR {measured['test']['uar']:.3f}; attention under {views}")
+        each = (f"{view} {_figure(value)} ({_figure(before[view])} untrained)" for view, value in stable.items())
+        print(f"{name}: UAR {measured['test']['uar']:.3f}; attention under {', '.join(each)}")
     for name, value in figures.get("cosine", {}).items():
         print(f"features {name}: cosine similarity to the teacher {value:.3f}")
 

@@ -61,6 +61,7 @@ def main(args: Args) -> None:
     from _store import found  # so that --help answers at once
 
     from search.plan import describe, make_plan
+    from search.preset import load
     from sermodels.store_fetch import is_address
 
     if args.prune_cache is not None and not args.prune_cache >= 0:
@@ -72,6 +73,7 @@ def main(args: Args) -> None:
         raise UserError("--retry-failed goes with --resume: nothing has failed in a sweep that begins")
 
     words = [*args.overrides, *([f"trials={args.trials}"] if args.trials is not None else [])]
+    load(args.preset, words)  # a mistake there is to cost no download
     plan = make_plan(found(args.store), args.preset, words, address=args.store if is_address(args.store) else None)
     if args.dry_run:
         print("timing a few training steps of each network", file=sys.stderr)

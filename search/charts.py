@@ -18,6 +18,8 @@ from sermodels.stages import STAGES
 OTHERS = {"color": GREY, "lw": 0.8, "alpha": 0.6}  # lines behind the one that is meant
 WIDTH = 7.2  # inches: the page's column
 SCORE = "validation UAR"
+MOST_NAMES = 6  # values of a number that are written like names
+ABSENT = -0.12  # height of a hyperparameter that a trial does not have
 MOST_CURVES, MOST_LANES = 30, 12  # the best so many are drawn
 
 
@@ -31,8 +33,8 @@ def history(sweep: SweepOutcome) -> str:
         axes.scatter(numbers, scores, s=16, color=BLUE, label="finished", zorder=3)
         axes.step(numbers, np.maximum.accumulate(scores), where="post", color=ORANGE, label="best so far")
         for outcome, marker, color in (("pruned", "|", GREY), ("failed", "x", RED)):
-            points = [(n, _last_score(t)) for n, t in enumerate(ended, start=1) if t.outcome == outcome]
-            if points:
+            last = [(n, _last_score(t)) for n, t in enumerate(ended, start=1) if t.outcome == outcome]
+            if points := [(n, score) for n, score in last if score is not None]:
                 axes.scatter(*zip(*points, strict=True), marker=marker, color=color, label=outcome)
         axes.set(xlabel="trial, in the order in which they ended", ylabel=SCORE)
         axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.16))
@@ -97,6 +99,8 @@ def slices(sweep: SweepOutcome) -> str:
                 axes.set_xlim(-0.5, len(ticks) - 0.5)
             elif is_log(name, sweep):
                 axes.set_xscale("log")
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel(name)
         for axes in grid[:, 0]:
             axes.set_ylabel(SCORE)
@@ -226,22 +230,31 @@ def _svg(name: str, height: float, width: float = WIDTH) -> Iterator[_Drawing]:
 
 
 def _places(values: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
-    """Where values lie on an axis: numbers at themselves with no ticks, else at the place of their name."""
-    if all(isinstance(value, int | float) for value in values) and len(set(values)) > 6:
-        return np.array(values, dtype=float), []
-    known = sorted(set(values), key=lambda v: (isinstance(v, str), v is None, v if v is not None else 0))
+    """Where values lie on an axis: many numbers at themselves with no ticks, else at the place of their name.
+
+    A hyperparameter that a trial does not have is NaN among numbers, and a name among names.
+    """
+    there = [value for value in values if value is not None]
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
+    if numbers and len(set(there)) > MOST_NAMES:
+        return np.array([np.nan if value is None else value for value in values], dtype=float), []
+    known = sorted(set(values), key=lambda v: (v is None, isinstance(v, str), v if v is not None else 0))
     return np.array([known.index(value) for value in values], dtype=float), [_text(value) for value in known]
 
 
 def _scale(values: Sequence[Any], name: str, sweep: SweepOutcome) -> tuple[np.ndarray, dict[float, str]]:
-    """Heights in 0…1 of a hyperparameter's values, and the texts to write at some heights."""
+    """Heights in 0…1 of a hyperparameter's values, and texts to write at some heights; what is absent lies below."""
     places, names = _places(values)
     if names:
         return _unit(places), {0.5 if len(names) == 1 else n / (len(names) - 1): text for n, text in enumerate(names)}
     there, back = (np.log10, lambda x: 10**x) if is_log(name, sweep) else (np.asarray, float)
-    places = there(places)
-    low, high = places.min(), places.max()
-    return _unit(places), {at: _text(float(back(low + at * (high - low)))) for at in (0.0, 0.5, 1.0)}
+    known = ~np.isnan(places)
+    numbers = there(places[known])
+    heights = np.full(len(places), ABSENT)
+    heights[known] = _unit(numbers)
+    low, high = numbers.min(), numbers.max()
+    texts = {at: _text(float(back(low + at * (high - low)))) for at in (0.0, 0.5, 1.0)}
+    return heights, texts if known.all() else {**texts, ABSENT: _text(None)}
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
@@ -253,6 +266,6 @@ def _text(value: Any) -> str:
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _last_score(trial: TrialOutcome) -> float:
+def _last_score(trial: TrialOutcome) -> float | None:
     rows = trial.curves["student"]
-    return rows[-1]["student/val_uar"] if rows else 0.0
+    return rows[-1]["student/val_uar"] if rows else None

@@ -33,20 +33,24 @@ def lead_in_words(sweep: SweepOutcome) -> str:
     if not others:
         return ""
     ahead = lead(first.lanes, others[0].lanes)
-    if ahead is None or len(first.lanes) < 2:
+    if ahead is None:
+        return ""
+    if len(first.lanes) < 2:
         return "With one lane (one fold, one seed) nothing says whether its lead is more than noise."
     points = f"{100 * ahead.mean:+.1f} points (95 % interval {100 * ahead.low:+.1f} to {100 * ahead.high:+.1f})"
+    if ahead.mean < 0:
+        return f"Against `{others[0].name}`, lane by lane: {points}; it was chosen for its score on fresh seeds."
     verdict = "more" if ahead.excludes_zero() else "**no more**"
-    return (
-        f"Its lead over `{others[0].name}`, lane by lane: {points}, {verdict} than the noise between folds and seeds."
-    )
+    over = f"Its lead over `{others[0].name}`, lane by lane: {points}"
+    return f"{over}, {verdict} than the noise between folds and seeds."
 
 
 def _winner(sweep: SweepOutcome) -> str:
     if sweep.winner is None:
         return f"### No winner yet\n\n{len(sweep.ranked())} trials have finished; the sweep is {sweep.outcome}."
     lines = [f"### Winner: `{sweep.winner.name}`", ""]
-    selected = f"Validation UAR **{with_spread(sweep.winner)}** over {len(sweep.winner.lanes)} lanes (folds × seeds)"
+    lanes = f" over {len(sweep.winner.lanes)} lanes (folds × seeds)" if sweep.winner.lanes else ""
+    selected = f"Validation UAR **{with_spread(sweep.winner)}**{lanes}"
     if again := sweep.confirmation_of(sweep.winner):
         selected += f"; on fresh seeds {with_spread(again)}"
     lines.append(f"{selected}. {lead_in_words(sweep)}")
@@ -98,7 +102,7 @@ def _names(speakers: list[str]) -> str:
 
 def _cost(sweep: SweepOutcome) -> str:
     spent, reused = (sum(t.figures.get(f"{n}_seconds", 0.0) for t in sweep.trials) for n in ("trained", "reused"))
-    return f"### Cost\n\nTrained {spent:.0f} s; stages that trials shared saved {reused:.0f} s more."
+    return f"### Cost\n\nFinished trials trained {spent:.0f} s; stages that they shared saved {reused:.0f} s more."
 
 
 def _export(sweep: SweepOutcome) -> str:
@@ -109,7 +113,8 @@ def _export(sweep: SweepOutcome) -> str:
 
 def _row(*cells: str) -> str:
     """Of a table; MLflow draws cells side by side without any space."""
-    return "|" + "|".join(f"{cell}\u2003" for cell in cells) + "|"
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return "|" + "|".join(f"{cell}\u2003" for cell in escaped) + "|"
 
 
 def _count(trial: TrialOutcome, figure: str) -> str:

@@ -73,14 +73,16 @@ def read_outcome(home: Home, name: str) -> SweepOutcome:
     """Read what a sweep told until now.
 
     Raises:
-        UserError: no such sweep.
+        UserError: no such sweep, or nothing of it yet.
     """
     folder = home.spools / name
     if not (folder / "records.jsonl").is_file():
         known = ", ".join(sorted(path.parent.name for path in home.spools.glob("*/records.jsonl"))) or "none yet"
         raise UserError(f"--sweep {name}: no such sweep in {home.root}; there are: {known}")
     records = read_records(folder)
-    sweep = next(record for record in records if record["do"] == "begin" and record["kind"] == "sweep")
+    sweep = next((record for record in records if record["do"] == "begin" and record["kind"] == "sweep"), None)
+    if sweep is None:
+        raise UserError(f"--sweep {name}: has only just begun: {folder} holds nothing of it yet")
     trials: dict[str, TrialOutcome] = {}
     texts: dict[str, str] = {}
     outcome, winner = UNDER_WAY, None

@@ -14,6 +14,7 @@ from search.importance import FEWEST, importances
 from search.noise import interval
 from search.outcome import SweepOutcome, TrialOutcome, read_outcome
 from search.study import open_study
+from sermodels.errors import UserError
 from sermodels.files import replacing
 
 FEWEST_DRAWN = 2  # finished trials that a picture needs
@@ -46,7 +47,10 @@ def write_report(home: Home, name: str, path: Path) -> None:
         UserError: no such sweep.
     """
     sweep = read_outcome(home, name)
-    shares = importances(open_study(home.study(name), name))
+    try:
+        shares = importances(open_study(home.study(name), name))
+    except UserError:  # a sweep that was put aside: its study has its old name
+        shares = {}
     with replacing(path) as unfinished:
         unfinished.write_text(render(sweep, shares), encoding="utf-8")
 
@@ -77,16 +81,15 @@ def _facts(sweep: SweepOutcome) -> list[tuple[str, str, str]]:
     """The figures at the top: name, value, remark."""
     facts = []
     if winner := sweep.winner:
-        lanes = len(winner.lanes)
-        facts.append(("validation UAR", with_spread(winner), f"selected; {_interval(winner)}, {lanes} lanes"))
+        facts.append(("validation UAR", with_spread(winner), f"selected; {_interval(winner)}"))
         if again := sweep.confirmation_of(winner):
             facts.append(("confirmed", with_spread(again), f"on fresh seeds; {_interval(again)}"))
     if test := sweep.metrics.get("test"):
         facts.append(("test UAR", percent(test["uar"]), f"WA {percent(test['wa'])}, chance {percent(test['chance'])}"))
     trained, reused = (sum(t.figures.get(f"{n}_seconds", 0.0) for t in sweep.trials) for n in ("trained", "reused"))
-    facts.append(("trained", _duration(trained), f"{_duration(reused)} more without shared stages"))
+    facts.append(("trained", _duration(trained), f"by finished trials; {_duration(reused)} more without shared stages"))
     if gpus := sweep.preset.get("gpus"):
-        held = sum(t.figures.get("duration_s", 0.0) for t in sweep.trials + sweep.confirmations)
+        held = sum(_held_s(trial) for trial in sweep.trials + sweep.confirmations)
         facts.append(("GPU time", _duration(gpus * held), f"{gpus:g} GPU a trial"))
     return facts
 
@@ -106,7 +109,10 @@ def _sections(sweep: SweepOutcome, shares: Mapping[str, float]) -> list[Section]
         if shares:
             add("Which hyperparameters matter", (charts.importance(shares), _IMPORTANCE))
         else:
-            add("Which hyperparameters matter", text=f"Nothing can be said with fewer than {FEWEST} finished trials.")
+            add(
+                "Which hyperparameters matter",
+                text=f"This takes {FEWEST} finished trials that have one in common.",
+            )
         add("Each hyperparameter alone", (charts.slices(sweep), _SLICES))
     if len(ranked) >= FEWEST_DRAWN:
         add("What accuracy costs", (charts.pareto(sweep), _PARETO))
@@ -114,8 +120,9 @@ def _sections(sweep: SweepOutcome, shares: Mapping[str, float]) -> list[Section]
         add("How the networks learned", (charts.curves(sweep), _CURVES))
     if test := sweep.metrics.get("test"):
         confusion = charts.confusion(test["confusion_all_lanes"], test["emotions"]), _CONFUSION
-        speakers = charts.by_speaker(test["by_speaker"], test["chance"]), _SPEAKERS
-        add("The winner on the test side", confusion, speakers)
+        by_speaker = test.get("by_speaker")  # sweeps of earlier versions have none
+        speakers = [(charts.by_speaker(by_speaker, test["chance"]), _SPEAKERS)] if by_speaker else []
+        add("The winner on the test side", confusion, *speakers)
     return sections
 
 
@@ -166,7 +173,8 @@ def _cells(trial: TrialOutcome, names: list[str]) -> list[Cell]:
     cells = [Cell(trial.name), Cell(trial.outcome), _number(trial.score, ".3f"), _number(spread, ".3f")]
     for name in names:
         value = trial.params.get(name)
-        cells.append(_number(value, "g") if isinstance(value, int | float) else Cell("–" if value is None else value))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        cells.append(_number(value, "g") if number else Cell("–" if value is None else str(value)))
     macs = trial.figures.get("student/macs")
     cells.append(_number(trial.figures.get("student/parameters"), ",.0f"))
     cells.append(_number(None if macs is None else macs / 1e6, ",.1f"))
@@ -179,9 +187,14 @@ def _number(value: float | None, form: str) -> Cell:
 
 def _interval(trial: TrialOutcome) -> str:
     if len(trial.lanes) < 2:
-        return "one lane, no interval"
+        return "one lane, no interval" if trial.lanes else "lanes not told"
     _, low, high = interval(list(trial.lanes.values()))
-    return f"95 % interval {100 * max(low, 0):.1f} to {100 * min(high, 1):.1f} %"
+    return f"95 % interval {100 * max(low, 0):.1f} to {100 * min(high, 1):.1f} %, {len(trial.lanes)} lanes"
+
+
+def _held_s(trial: TrialOutcome) -> float:
+    """How long a trial had its place on a GPU; for one that did not finish, from its first start to its end."""
+    return trial.figures.get("duration_s", 0.0 if trial.ended_s is None else trial.ended_s - trial.began_s)
 
 
 def _duration(seconds: float) -> str:

@@ -14,8 +14,13 @@ def summary(result: SweepResult, name: str, home: Home, tracker: Tracker) -> str
         confirmed = f", confirmed on fresh seeds {selection['confirmed_val_uar']:.3f}"
     trained, reused = result.trained_seconds, result.reused_seconds
     server = tracker.uri if tracker.uri.startswith("http") else None
-    page = f"{server or 'http://127.0.0.1:5000'}/{tracker.comparison(result.key)}"
-    start = [] if server else [f"         mlflow ui --backend-store-uri {tracker.uri}"]
+    if (comparison := tracker.comparison(result.key)) is None:
+        compare = [f"compare: first python jobs/sync_tracking.py --sweep {name} --home {home.root}"]
+    elif server:
+        compare = [f"compare: {server}/{comparison}"]
+    else:
+        compare = [f"compare: http://127.0.0.1:5000/{comparison}"]
+        compare += [f"         after: mlflow ui --backend-store-uri {tracker.uri}"]
     place = f"--tracking-uri {tracker.uri}" if server else f"--home {home.root}"
     return "\n".join([
         f"sweep {name} finished in {result.seconds / 60:.1f} minutes",
@@ -26,7 +31,6 @@ def summary(result: SweepResult, name: str, home: Home, tracker: Tracker) -> str
         f"{test['rows']} clips of speakers {', '.join(test['speakers'])}, protocol {test['protocol']})",
         f"state:   {home.root}",
         f"report:  {home.report(name)}",
-        f"compare: {page}",
-        *start,
+        *compare,
         f"export:  python jobs/export_best.py --sweep {name} --out best {place}",
     ])  # fmt: skip

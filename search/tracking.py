@@ -127,9 +127,9 @@ class Tracker:
                 self._log(run, batch)
             note_success()
 
-    def comparison(self, sweep_key: str) -> str:
-        """Where the page compares the trials of a sweep, behind the server's address."""
-        return view_link(self._experiment, sweep_key)
+    def comparison(self, sweep_key: str) -> str | None:
+        """Where the page compares the trials of a sweep, behind the server's address; None: it was never reached."""
+        return view_link(self._experiment, sweep_key) if self._experiment else None
 
     def find_sweep(self, name: str) -> Run:
         """The latest parent run of a sweep.

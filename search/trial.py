@@ -149,7 +149,7 @@ def _train(config: Mapping[str, Any], spec: TrialSpec, file: Path, watch: "_Watc
     began = time.time()
     store = open_store(file)
     if store.fingerprint != spec.fingerprint:
-        raise ValueError(f"{spec.store} on this node is not the store of this sweep: copy it to every node")
+        raise ValueError(f"{file} on this node is not the store of this sweep: delete it, or copy the right one there")
     chain_config = configuration(config, spec.chain, spec.fresh_seeds)
     data = TrialData(store, chain_config, spec.device)
 

@@ -87,8 +87,9 @@ def label(params: Mapping[str, Any]) -> str:
     words = [str(params[key]) for key in ("patch", "encoding") if key in params]
     told = {"patch", "encoding"}
     for network in ("teacher", "student"):
-        sizes = {f"{network}.depth": network[0], f"{network}.heads": "h"}
-        words.append("".join(f"{sign}{params[key]}" for key, sign in sizes.items() if key in params))
+        sizes = {f"{network}.depth": "", f"{network}.heads": "h"}
+        size = "".join(f"{sign}{params[key]}" for key, sign in sizes.items() if key in params)
+        words.append(f"{network[0]}{size}" if size else "")
         told |= sizes.keys()
     names = {"alpha": "α"}
     words += [f"{names.get(key, key)}={_short(value)}" for key, value in params.items() if key not in told]

@@ -72,7 +72,7 @@ def undone(mask_HW: np.ndarray, shift_columns: float = 0.0, speed: float = 1.0) 
 
 def stability(
     network: Network, store: Store, clips: np.ndarray, layer: int | None = None, smooth: float = SMOOTH
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """How much the masks of altered views look like that of the original, after undoing shift and speed.
 
     Args:
@@ -84,7 +84,7 @@ def stability(
 
     Returns:
         By altered view the mean over clips of the correlation between the two masks, −1…1, on those columns that both
-        show and that lie within the recording.
+        show and that lie within the recording; None if no mask had any structure.
     """
     found: dict[str, list[float]] = {}
     dtype = next(network.parameters()).dtype
@@ -97,7 +97,12 @@ def stability(
             shift, speed = (values[row] for values in (store.shift_s, store.speed))
             there = undone(mask, _columns(store, np.nan_to_num(shift)), 1.0 if np.isnan(speed) else speed)
             found.setdefault(str(store.view[row]), []).append(_correlation(original, there, math.ceil(heard)))
-    return {view: float(np.nanmean(values)) for view, values in found.items()}
+    return {view: _mean(values) for view, values in found.items()}
+
+
+def _mean(values: list[float]) -> float | None:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else None
 
 
 def _columns(store: Store, seconds: float) -> float:

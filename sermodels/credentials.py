@@ -2,7 +2,8 @@
 
 import re
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
+# Up to the last @: a secret may hold a slash that nobody encoded. A third slash begins a path, without credentials.
+_CREDENTIALS = re.compile(r"""(?<=://)(?!/)[^\s'"]*@""")
 
 
 def without_credentials(text: str) -> str:

@@ -26,6 +26,7 @@ STYLE = {
     "grid.color": "#e5e5e5",
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "text.parse_math": False,  # emotions and file names are the user's, and may hold a dollar
 }
 
 

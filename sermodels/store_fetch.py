@@ -84,13 +84,16 @@ def _fetched(system: "FileSystem", path: str, copy: Path, progress: Progress) ->
         with replacing(copy) as unfinished:
             with system.open_input_file(path) as remote, unfinished.open("wb") as file:
                 _copy(remote, file, progress)
-            _verify(unfinished)
+            _verify(unfinished, copy.stem)
     return copy
 
 
-def _verify(file: Path) -> None:
+def _verify(file: Path, fingerprint: str) -> None:
     try:
-        open_store(file).verify()
+        store = open_store(file)
+        store.verify()
+        if store.fingerprint != fingerprint:
+            raise _DamagedError(f"it was replaced by the store {store.fingerprint[:12]} meanwhile; type the same again")
     except UserError as error:
         raise _DamagedError(str(error).removeprefix(f"{file}: ").partition(";")[0]) from None
 

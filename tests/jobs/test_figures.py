@@ -70,5 +70,11 @@ def test_what_cannot_be_drawn_is_refused(trained, store, tmp_path, words, named)
     assert not (tmp_path / "out").exists()
 
 
+def test_two_models_of_one_name_are_refused(trained, store, tmp_path):
+    twice = [trained / "square", trained / "figures" / ".." / "square"]
+    line = error_line(job_here("figures.py", *twice, "--store", store.path, "--out", tmp_path / "out"))
+    assert "the same folder name" in line
+
+
 def test_a_model_is_asked_for(store, tmp_path):
     assert "no models" in error_line(job_here("figures.py", "--store", store.path, "--out", tmp_path))

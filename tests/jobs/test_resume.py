@@ -188,6 +188,7 @@ def test_without_a_tracker_a_sweep_runs_offline_and_is_sent_later(store, tmp_pat
     done = job("sweep.py", *home.words(preset, "off", *nobody, "--offline"))
     assert done.returncode == 0, done.stderr
     assert f"python jobs/sync_tracking.py --home {home.root} --sweep off" in done.stderr
+    assert "#/experiments" not in done.stdout, "no page to show yet"
     assert not (home.root / "mlflow.db").exists()
     texts = [done.stdout, done.stderr, *(p.read_text(errors="replace") for p in home.root.rglob("*") if p.is_file())]
     assert not any("s3cret" in text for text in texts)

@@ -56,6 +56,13 @@ def test_a_line_that_is_being_written_is_left_out(copied):
     assert read_outcome(copied, "gen") == whole
 
 
+def test_a_sweep_that_told_nothing_yet_is_refused(tmp_path):
+    (tmp_path / "spool" / "new").mkdir(parents=True)
+    (tmp_path / "spool" / "new" / "records.jsonl").touch()
+    with pytest.raises(UserError, match="has only just begun"):
+        read_outcome(Home(root=tmp_path), "new")
+
+
 def test_an_unknown_sweep_is_refused_with_those_there_are(home):
     with pytest.raises(UserError, match=r"--sweep other: no such sweep in .*; there are: gen"):
         read_outcome(home, "other")

@@ -1,5 +1,6 @@
 """The report's page and its pictures."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +11,7 @@ from search import charts
 from search.description import describe_sweep
 from search.importance import importances
 from search.outcome import read_outcome
-from search.report import write_report
+from search.report import render, write_report
 from search.study import open_study
 
 TITLES = [
@@ -93,7 +94,7 @@ def test_a_few_trials_have_no_importance(tmp_path):
     home = generate(tmp_path, "gen", 6)
     assert importances(open_study(home.study("gen"), "gen")) == {}
     write_report(home, "gen", tmp_path / "r.html")
-    assert "Nothing can be said with fewer than 10 finished trials" in (tmp_path / "r.html").read_text()
+    assert "This takes 10 finished trials that have one in common" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize("trials", [0, 2, 3])
@@ -107,6 +108,43 @@ def test_a_sweep_that_has_hardly_begun_has_a_page(tmp_path, trials):
 def test_the_front_holds_what_nothing_beats():
     points = [(1, 0.2), (1, 0.3), (2, 0.25), (3, 0.5), (4, 0.5), (5, 0.6)]
     assert charts.pareto_front(points) == [(1, 0.3), (3, 0.5), (5, 0.6)]
+
+
+def changed(sweep, change):
+    """The sweep with its trials changed."""
+    return dataclasses.replace(sweep, trials=[dataclasses.replace(trial, **change(trial)) for trial in sweep.trials])
+
+
+def test_a_hyperparameter_that_not_all_trials_have_keeps_its_scale(large):
+    sweep, _, _ = large
+    some = changed(sweep, lambda t: {"params": {k: v for k, v in t.params.items() if k != "alpha" or v < 3}})
+    heights, texts = charts._scale([t.params.get("alpha") for t in some.ranked()], "alpha", some)
+    assert list(texts.values())[-1] == "–"
+    assert len(texts) == 4
+    assert set(heights[[t.params.get("alpha") is None for t in some.ranked()]]) == {charts.ABSENT}
+    assert charts.slices(some).count("<text") < 80
+    assert charts.parallel_coordinates(some)
+
+
+def test_dollars_are_text(large):
+    assert "a$\\b$" in charts.confusion([[1, 0], [0, 1]], ["a$\\b$", "c"])
+
+
+def test_a_sweep_of_an_earlier_version_has_a_page(large):
+    sweep, _, _ = large
+    test = {name: value for name, value in sweep.metrics["test"].items() if name != "by_speaker"}
+    old = dataclasses.replace(changed(sweep, lambda _: {"lanes": {}}), metrics={"test": test})
+    old = dataclasses.replace(old, winner=old.ranked()[0])
+    assert "lanes not told" in render(old, {})
+    assert "With one lane" not in describe_sweep(old)
+
+
+def test_a_winner_by_fresh_seeds_that_is_behind_is_not_said_to_lead(large):
+    sweep, _, _ = large
+    other = dataclasses.replace(sweep, winner=sweep.ranked()[-1])
+    text = describe_sweep(other)
+    assert "it was chosen for its score on fresh seeds" in text
+    assert "Its lead" not in text
 
 
 def test_the_same_sweep_is_drawn_the_same(large):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from processes import environment, error_line, free_port, job, serving
-from pyarrow.fs import FileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem
 
 from sermodels.errors import UserError
-from sermodels.store_fetch import copies, local_store
+from sermodels.store_fetch import _DamagedError, _fetched, copies, local_store
 
 ALTERED = 2**16  # a byte in the middle of the pixels
 
@@ -119,6 +119,18 @@ def test_a_file_that_is_no_store_is_named(tmp_path):
     text.write_text("ARROW1 no, a text")
     with pytest.raises(UserError, match=r"x\.arrow: cannot be fetched: .*Arrow file"):
         local_store(f"file://{text}")
+
+
+def test_a_secret_with_a_slash_is_not_shown_either():
+    with pytest.raises(UserError) as caught:
+        local_store("s3://AKIA:abc/def+g@bucket/x.arrow")
+    assert "def" not in str(caught.value)
+
+
+def test_a_store_that_is_replaced_while_it_is_fetched_is_not_kept(store, tmp_path):
+    with pytest.raises(_DamagedError, match="replaced by the store"):
+        _fetched(LocalFileSystem(), str(store.path), copies() / "0123456789abcdef.arrow", lambda *_: None)
+    assert [path.suffix for path in copies().iterdir()] == [".lock"]
 
 
 def test_a_damaged_store_is_not_kept(store, tmp_path):
