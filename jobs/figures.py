@@ -1,7 +1,7 @@
 """The paper's pictures for any model: where it looks, what it confuses, how like its teacher it is.
 
     python jobs/figures.py best --store runs/stores/emodb.arrow --out figures
-    python jobs/figures.py vertical square --store STORE --out figures --clip wav/03a01Wa.wav --layer 0
+    python jobs/figures.py vertical square --store STORE --out figures --clip 03a01Wa.wav --layer 0
     python jobs/figures.py best --store STORE --out figures --similarity --home runs
 
 Writes attention.png (paper, figure 6), confusion.png (figure 7), and figures.json with the numbers behind them: among
