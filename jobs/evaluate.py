@@ -40,14 +40,14 @@ def main(args: Args) -> None:
     from _device import use  # so that --help answers at once
     from _store import found
 
-    from sermodels.bundle import FINGERPRINT, load_bundle
-    from sermodels.evaluate import chance, check_same_task, describe, evaluate, rows_of
+    from sermodels.bundle import load_bundle
+    from sermodels.evaluate import chance, check_same_task, describe, evaluate, rows_of, was_trained_on
     from sermodels.store import open_store
 
     use("cpu", threads=1)  # as in training: the same sums in the same order
     bundle, store = load_bundle(args.model), open_store(found(args.store))
     check_same_task(bundle, store)
-    known = bundle.metrics[FINGERPRINT] == store.fingerprint
+    known = was_trained_on(bundle, store)
     side = args.side or ("test" if known else "all")
     rows = rows_of(side, store, bundle.config)
     figures = {

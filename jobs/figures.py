@@ -94,11 +94,9 @@ def _clip(store: "Store", bundle: "Bundle", asked: str | None) -> int:
 
 def _test_rows(store: "Store", bundle: "Bundle") -> "np.ndarray":
     """Of the model's test side in its own store, of every clip elsewhere."""
-    from sermodels.bundle import FINGERPRINT
-    from sermodels.evaluate import rows_of
+    from sermodels.evaluate import rows_of, was_trained_on
 
-    own = bundle.metrics[FINGERPRINT] == store.fingerprint
-    return rows_of("test" if own else "all", store, bundle.config)
+    return rows_of("test" if was_trained_on(bundle, store) else "all", store, bundle.config)
 
 
 def _measure(bundle: "Bundle", store: "Store", args: Args) -> dict[str, Any]:

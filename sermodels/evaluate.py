@@ -44,6 +44,11 @@ def evaluate(network: Network, store: Store, rows: np.ndarray) -> Scores:
     return score(store.emotion[rows], _answers(network, store, rows), len(store.emotions))
 
 
+def was_trained_on(bundle: Bundle, store: Store) -> bool:
+    """Whether a model was trained on this store; only then is there a side of it that was set aside for the test."""
+    return bundle.metrics[FINGERPRINT] == store.fingerprint
+
+
 @torch.no_grad()
 def feature_similarity(one: Network, other: Network, data: TrialData, rows: Tensor) -> np.ndarray:
     """Cosine similarity, row by row, of what enters the classifiers of two networks (paper, figure 8): (n,), −1…1.

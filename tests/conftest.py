@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from search.study import create_study
 from sermodels.bundle import FINGERPRINT, write_bundle
 from sermodels.config import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
@@ -71,6 +72,14 @@ def model(store: Store, tiny_config: Callable[..., ChainConfig], tmp_path_factor
 def wav(store: Store) -> Path:
     """A recording of the store's corpus."""
     return store.path.parent / "corpus" / store.clip_id[0]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """The journal of a study that has just begun, named "sweep"."""
+    path = tmp_path / "studies" / "sweep.journal"
+    create_study(path, "sweep")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ EPOCHS = {"teacher": 20, "match": 10, "student": 10}
 
 
 def trial(name, kind="trial"):
+    # `stub` is Ray's word for a trial whose trainable is not looked up.
     return Trial("trainable", stub=True, trial_id=name, config={"kind": kind, "params": {"patch": name}})
 
 

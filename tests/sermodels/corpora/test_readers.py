@@ -2,18 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
+from made import CLASS_FOLDERS, by_id, copies, recordings, refusal, table
 
 from sermodels import audio
 from sermodels.corpora.read import READERS, read_corpus
-from sermodels.corpora.utterance import Corpus
-from sermodels.errors import UserError
 
 EMODB_COUNTS = {
     "anger": 127,
@@ -24,53 +20,14 @@ EMODB_COUNTS = {
     "neutral": 79,
     "sadness": 62,
 }
+
 EMODB_NAMES = ("03a01Fa.wav", "03a02Wb.wav", "08b10Nc.wav")
+
 SAVEE_FOLDERS = ("DC/a01.wav", "JE/n30.wav", "KL/su04.wav")
+
 SAVEE_FLAT = ("DC_a01.wav", "JE_n30.wav", "KL_su04.wav")
+
 CREMAD_NAMES = ("1001_DFA_ANG_XX.wav", "1002_IEO_SAD_HI.wav", "1040_ITH_SAD_X.wav")
-CLASS_FOLDERS = ("anger/kim_1.wav", "neutral/lee_2.flac", "neutral/old/kim_3.OGG")
-
-
-def recordings(folder: Path, names: Iterable[str]) -> Path:
-    """Write a recording of 0.1 s under each name; returns `folder`."""
-    samples = 0.1 * np.sin(np.arange(800) / 5)
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, samples, 8000)
-    return folder
-
-
-def copies(folder: Path, names: Iterable[str]) -> Path:
-    """Like recordings, but encoded once, for thousands of files."""
-    recordings(folder, ["first.wav"])
-    encoded = (folder / "first.wav").read_bytes()
-    (folder / "first.wav").unlink()
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded)
-    return folder
-
-
-def table(folder: Path, *lines: str) -> Path:
-    """A CSV file of these lines, beside the recordings a.wav, b.wav and sub/c.flac."""
-    recordings(folder, ["a.wav", "b.wav", "sub/c.flac"])
-    (folder / "list.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder / "list.csv"
-
-
-def by_id(corpus: Corpus) -> dict[str, tuple[str, str, str | None]]:
-    return {u.id: (u.speaker, u.emotion, u.sentence) for u in corpus.utterances}
-
-
-def refusal(name: str, root: Path, **options: Any) -> str:
-    """The one line with which reading ends."""
-    with pytest.raises(UserError) as caught:
-        read_corpus(name, root, options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # What holds for every reader
@@ -259,114 +216,6 @@ def test_cremad_is_complete_without_a_warning_and_misses_one(tmp_path: Path) -> 
     (warning,) = read_corpus("cremad", tmp_path, {}).warnings
     assert "7441 clips" in warning
     assert warning.endswith("7442: anger 1270 of 1271")
-
-
-def test_folder_takes_classes_from_folders_and_speakers_from_the_expression(tmp_path: Path) -> None:
-    corpus = read_corpus("folder", recordings(tmp_path, CLASS_FOLDERS), {"speaker_regex": r"/([a-z]+)_\d"})
-    assert by_id(corpus) == {
-        "anger/kim_1.wav": ("kim", "anger", None),
-        "neutral/lee_2.flac": ("lee", "neutral", None),
-        "neutral/old/kim_3.OGG": ("kim", "neutral", None),
-    }
-    assert corpus.emotions == ("anger", "neutral")
-    assert corpus.warnings == ()
-
-
-def test_folder_without_expression_warns_that_speakers_are_unknown(tmp_path: Path) -> None:
-    corpus = read_corpus("folder", recordings(tmp_path, CLASS_FOLDERS), {})
-    assert len({u.speaker for u in corpus.utterances}) == 3
-    (warning,) = corpus.warnings
-    assert "speaker" in warning
-
-
-def test_folder_names_folders_that_hold_no_audio(tmp_path: Path) -> None:
-    recordings(tmp_path, CLASS_FOLDERS)
-    (tmp_path / "fear").mkdir()
-    (tmp_path / "fear" / "kim_4.m4a").touch()
-    corpus = read_corpus("folder", tmp_path, {"speaker_regex": "([a-z]+)_"})
-    assert "fear" not in corpus.emotions
-    (warning,) = corpus.warnings
-    assert "fear" in warning
-
-
-@pytest.mark.parametrize(
-    ("speaker_regex", "reason"),
-    [
-        ("([a-z]+", "not a regular expression"),
-        ("kim", "no group"),
-        ("(kim)", "lee_2.flac"),
-        ("(lee)?", "kim_1.wav"),
-    ],
-)
-def test_folder_refuses_an_expression_that_finds_no_speaker(tmp_path: Path, speaker_regex: str, reason: str) -> None:
-    root = recordings(tmp_path, ["anger/kim_1.wav", "neutral/lee_2.flac"])
-    message = refusal("folder", root, speaker_regex=speaker_regex)
-    assert reason in message
-    assert repr(speaker_regex) in message
-
-
-def test_folder_refuses_audio_outside_classes_and_a_single_class(tmp_path: Path) -> None:
-    assert "'anger'" in refusal("folder", recordings(tmp_path, ["anger/kim_1.wav"]))
-    assert str(tmp_path / "stray.wav") in refusal("folder", recordings(tmp_path, ["neutral/a.wav", "stray.wav"]))
-
-
-HEADER = "file,speaker,emotion,sentence"
-
-
-def test_csv_reads_columns_in_any_order_from_file_or_folder(tmp_path: Path) -> None:
-    path = table(
-        tmp_path, "\ufeffemotion, file,sentence,speaker", '"sad, very",sub/../sub/c.flac,s1,kim', "", "glad,a.wav,,lee"
-    )
-    corpus = read_corpus("csv", path, {})
-    assert by_id(corpus) == {"a.wav": ("lee", "glad", None), "sub/c.flac": ("kim", "sad, very", "s1")}
-    assert corpus.emotions == ("glad", "sad, very")
-    assert corpus.warnings == ()
-    assert read_corpus("csv", tmp_path, {}) == corpus
-
-
-def test_csv_names_columns_that_it_does_not_use(tmp_path: Path) -> None:
-    path = table(tmp_path, "file,speaker,emotion,sentense", "a.wav,1,sad,x", "b.wav,1,glad,y")
-    (warning,) = read_corpus("csv", path, {}).warnings
-    assert "sentense" in warning
-
-
-@pytest.mark.parametrize(
-    ("lines", "place", "reason"),
-    [
-        (["file,speakr,emotion", "a.wav,1,sad"], ", line 1: ", "column 'speaker' is missing; is 'speakr' meant?"),
-        (["file;speaker;emotion", "a.wav;1;sad"], ", line 1: ", "found are 'file;speaker;emotion'"),
-        (["file,speaker,emotion,file", "a.wav,1,sad,b.wav"], ", line 1: ", "'file' appears twice"),
-        ([HEADER, "a.wav,1,sad,", "b.wav,,sad,"], ", line 3: ", "speaker is empty"),
-        ([HEADER, "a.wav,1"], ", line 2: ", "emotion is empty"),
-        ([HEADER, "a.wav,1,sad,well, yes"], ", line 2: ", "5 fields for 4 columns"),
-        ([HEADER, "", "no.wav,1,sad,"], ", line 3: ", "no.wav"),
-        ([HEADER, "sub,1,sad,"], ", line 2: ", "sub"),
-        ([HEADER, "/a.wav,1,sad,"], ", line 2: ", "absolute"),
-        (
-            [HEADER, "a.wav,1,sad,", "b.wav,1,glad,", "./a.wav,2,sad,"],
-            ", line 4: ",
-            "a.wav is already listed in line 2",
-        ),
-        ([HEADER, 'a.wav,"1,sad,'], ", line 2: ", "not CSV"),
-        ([HEADER, "a.wav,1,sad,", "b.wav,1,sad,"], ": ", "'sad'"),
-        ([HEADER], ": ", "no rows"),
-        ([], ": ", "no rows"),
-    ],
-)
-def test_csv_errors_name_the_line(tmp_path: Path, lines: list[str], place: str, reason: str) -> None:
-    path = table(tmp_path, *lines)
-    message = refusal("csv", path)
-    assert message.startswith(f"{path}{place}")
-    assert reason in message
-
-
-def test_csv_refuses_what_is_no_table(tmp_path: Path) -> None:
-    path = table(tmp_path, HEADER)
-    assert "cannot be read" in refusal("csv", tmp_path / "missing.csv")
-    assert "UTF-8" in refusal("csv", tmp_path / "a.wav")
-    assert "found none" in refusal("csv", tmp_path / "sub")
-    path.with_name("other.csv").touch()
-    assert "list.csv, other.csv" in refusal("csv", tmp_path)
 
 
 def test_the_real_emodb_has_its_published_counts() -> None:
