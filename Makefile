@@ -27,7 +27,7 @@ sweep: setup  ## Search on the built-in corpus, export the best configuration to
 	$(BIN)/python jobs/export_best.py --sweep $(NAME) --home $(HOME_DIR) --out best
 
 dashboard: setup  ## Open a sweep's study in optuna-dashboard: make dashboard SWEEP=first
-	@test -n '$(SWEEP)' || { echo 'error: name the sweep: make dashboard SWEEP=first' >&2; exit 2; }
+	@test -f '$(HOME_DIR)/studies/$(SWEEP).journal' || { echo "error: SWEEP='$(SWEEP)': there are: $$(cd $(HOME_DIR)/studies && ls | sed 's/.journal$$//' | xargs)" >&2; exit 2; }
 	$(BIN)/optuna-dashboard --storage-class JournalFileStorage $(HOME_DIR)/studies/$(SWEEP).journal
 
 test: setup  ## Run the tests.

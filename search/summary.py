@@ -19,8 +19,8 @@ def summary(result: SweepResult, name: str, home: Home, tracker: Tracker) -> str
     elif server:
         compare = [f"compare: {server}/{comparison}"]
     else:
-        compare = [f"compare: http://127.0.0.1:5000/{comparison}"]
-        compare += [f"         after: mlflow ui --backend-store-uri {tracker.uri}"]
+        compare = [f"compare: mlflow ui --backend-store-uri {tracker.uri}"]
+        compare += [f"         then open http://127.0.0.1:5000/{comparison}"]
     place = f"--tracking-uri {tracker.uri}" if server else f"--home {home.root}"
     return "\n".join([
         f"sweep {name} finished in {result.seconds / 60:.1f} minutes",
