@@ -27,7 +27,7 @@ def main(args: Args) -> None:
     """Fetch, check, write."""
     from search.export import export_best  # so that --help answers at once
     from search.home import open_home
-    from search.tracking import Tracker
+    from search.tracking.tracker import Tracker
 
     home = open_home(args.home)
     tracker = Tracker(args.tracking_uri or home.tracking_uri, home.artifacts)

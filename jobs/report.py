@@ -26,7 +26,7 @@ class Args:
 def main(args: Args) -> None:
     """Write the report and say where it is."""
     from search.home import open_home  # so that --help answers at once
-    from search.report import write_report
+    from search.report.page import write_report
 
     home = open_home(args.home)
     path = args.out or home.report(args.sweep)

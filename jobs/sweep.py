@@ -80,9 +80,9 @@ def main(args: Args) -> None:
         print(describe(plan))
         return
     from search.home import open_home
-    from search.summary import summary
+    from search.report.summary import summary
     from search.sweep import run_sweep
-    from search.tracking import Tracker
+    from search.tracking.tracker import Tracker
 
     home = open_home(args.home)
     name = args.name or f"{Path(args.preset).stem}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -28,9 +28,9 @@ class Args:
 def main(args: Args) -> None:
     """Send each spool in turn."""
     from search.home import open_home  # so that --help answers at once
-    from search.spool import Spool, remembered_tracker
-    from search.sync import settle, spools
-    from search.tracking import Tracker
+    from search.tracking.spool import Spool, remembered_tracker
+    from search.tracking.sync import settle, spools
+    from search.tracking.tracker import Tracker
 
     home = open_home(args.home)
     found = [folder for folder in spools(home) if args.sweep in (None, folder.name)]

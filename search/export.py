@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
-from search.tracking import OUTCOME, Tracker
+from search.tracking.tracker import OUTCOME, Tracker
 from sermodels.bundle import Bundle, load_bundle, write_bundle
 from sermodels.cache import StageCache
 from sermodels.chain import Chain

@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from search.tracking.trial_logger import label
 from search.trial import FAILED, FINISHED, WAITING
-from search.trial_logger import label
 from sermodels.stages import STAGES, StageName, stage_of
 
 LINE_EVERY_S = 30.0

@@ -16,23 +16,23 @@ from ray import tune
 
 from search.cache_limit import CacheLimit
 from search.cluster import ray_session, slots
-from search.description import describe_sweep
 from search.export import BUNDLE, bundle_winner
 from search.home import Home
-from search.outcome import read_outcome
 from search.plan import Plan
 from search.progress import Progress
+from search.report.description import describe_sweep
+from search.report.outcome import read_outcome
 from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
-from search.runs import OUTCOME, WINNER, Runs, run_key
 from search.scheduler import scheduler
 from search.searcher import StudySearcher
 from search.space import Space, configure
-from search.spool import Spool
 from search.study import best, confirmed, open_study, params_of
-from search.sync import settle, tracked
-from search.tracking import Tracker
+from search.tracking.runs import OUTCOME, WINNER, Runs, run_key
+from search.tracking.spool import Spool
+from search.tracking.sync import settle, tracked
+from search.tracking.tracker import Tracker
+from search.tracking.trial_logger import TrialLogger, label
 from search.trial import FINISHED, RETRIES, TrialSpec, epochs_of, run_trial
-from search.trial_logger import TrialLogger, label
 from sermodels.cache import StageCache
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
@@ -226,7 +226,7 @@ class _Sweep:
         try:
             self.runs.describe(self.id, describe_sweep(read_outcome(self.home, self.name)))
             if pictures:
-                from search.report import write_report  # draws with matplotlib, which takes a second to import
+                from search.report.page import write_report  # draws with matplotlib, which takes a second to import
 
                 file = self.home.report(self.name)
                 write_report(self.home, self.name, file)

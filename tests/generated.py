@@ -10,10 +10,10 @@ from optuna.trial import TrialState, create_trial
 
 from search.export import BUNDLE
 from search.home import Home
-from search.runs import LANES, OUTCOME, REASON, Runs, run_key
-from search.spool import Spool
 from search.study import create_study, open_study
-from search.trial_logger import label
+from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
+from search.tracking.spool import Spool
+from search.tracking.trial_logger import label
 from sermodels.bundle import METRICS
 from sermodels.files import replacing
 from sermodels.settings import dump_yaml

@@ -36,7 +36,7 @@ from search.estimate import estimate_seconds
 from search.home import Home
 from search.plan import Plan, count_stages, make_plan
 from search.sweep import run_sweep
-from search.tracking import Tracker
+from search.tracking.tracker import Tracker
 from sermodels.settings import dump_yaml
 
 TRIALS = 100

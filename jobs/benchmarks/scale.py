@@ -41,10 +41,10 @@ from search.preset import Preset, load
 from search.progress import Progress
 from search.searcher import StudySearcher
 from search.study import create_study
-from search.sync import tracked
-from search.tracking import Tracker
+from search.tracking.sync import tracked
+from search.tracking.tracker import Tracker
+from search.tracking.trial_logger import TrialLogger
 from search.trial import FINISHED, TrialSpec, epochs_of
-from search.trial_logger import TrialLogger
 from sermodels.batches import Source, draw_order
 from sermodels.config import ChainConfig, FrontEnd
 from sermodels.data import TrialData

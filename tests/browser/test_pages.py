@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from playwright.sync_api import expect, sync_playwright
 from processes import ROOT, environment, free_port, job, serving
 
-from search.view import view_link
+from search.tracking.view import view_link
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 

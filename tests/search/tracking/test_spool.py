@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from search.spool import Spool, SpoolClosedError, remember_tracker, remembered_tracker
+from search.tracking.spool import Spool, SpoolClosedError, remember_tracker, remembered_tracker
 from sermodels.errors import UserError
 
 
@@ -37,7 +37,7 @@ def test_records_come_back_in_order_in_this_process_and_the_next(tmp_path):
 
 
 def test_many_records_are_read_in_parts_and_a_long_one_as_a_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("search.spool.MOST_BYTES", 200)
+    monkeypatch.setattr("search.tracking.spool.MOST_BYTES", 200)
     with Spool(tmp_path / "s") as spool:
         for n in range(20):
             spool.append(record(n, text="x" * (1000 if n == 7 else 10)))
@@ -78,7 +78,7 @@ def test_a_damaged_mark_costs_sending_again_at_most(tmp_path, content):
 
 
 def test_it_has_one_writer_at_a_time(tmp_path):
-    script = f"from pathlib import Path; from search.spool import Spool; Spool(Path({str(tmp_path / 's')!r}))"
+    script = f"from pathlib import Path; from search.tracking.spool import Spool; Spool(Path({str(tmp_path / 's')!r}))"
     with Spool(tmp_path / "s"):
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         assert done.returncode != 0

@@ -10,8 +10,8 @@ import yaml
 
 from search.export import BUNDLE
 from search.home import Home
-from search.runs import LANES, OUTCOME, REASON
-from search.spool import Record, read_records
+from search.tracking.runs import LANES, OUTCOME, REASON
+from search.tracking.spool import Record, read_records
 from sermodels.bundle import METRICS
 from sermodels.errors import UserError
 from sermodels.stages import STAGES, StageName, stage_of

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from processes import ROOT, environment, error_line, free_port, job, serving
 
-from search.tracking import EXPERIMENT
+from search.tracking.tracker import EXPERIMENT
 
 WRITERS, TRIALS, EPOCHS = 8, 12, 20
 PASSWORD = "a secret of 12 and more"
@@ -30,9 +30,9 @@ WRITER = """
     import sys
     from pathlib import Path
     from search.home import Home
-    from search.runs import run_key
-    from search.sync import tracked
-    from search.tracking import Tracker
+    from search.tracking.runs import run_key
+    from search.tracking.sync import tracked
+    from search.tracking.tracker import Tracker
 
     name, address, trials, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     home = Home(root=Path.cwd() / name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.trial_logger import label
+from search.tracking.trial_logger import label
 
 
 @pytest.mark.parametrize(

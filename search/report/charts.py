@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from search.outcome import SweepOutcome, TrialOutcome
+from search.report.outcome import SweepOutcome, TrialOutcome
 from sermodels.pictures import BLUE, GREY, ORANGE, RED, STYLE, draw_confusion
 from sermodels.stages import STAGES
 

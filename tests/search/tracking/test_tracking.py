@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from search.runs import OUTCOME, Runs, run_key
-from search.sender import Sender
-from search.spool import Spool
-from search.sync import settle
-from search.tracking import EXPERIMENT, Tracker, UnknownRunError
+from search.tracking.runs import OUTCOME, Runs, run_key
+from search.tracking.sender import Sender
+from search.tracking.spool import Spool
+from search.tracking.sync import settle
+from search.tracking.tracker import EXPERIMENT, Tracker, UnknownRunError
 from sermodels.errors import UserError
 
 PARAMS = {"alpha": 1.0, "patch": "32x4"}
@@ -190,7 +190,7 @@ def test_what_mlflow_refuses_is_passed_over_with_its_reason(tracker, spool, capl
 
 
 def test_a_locked_database_is_asked_again(tracker, spool, caplog, monkeypatch):
-    monkeypatch.setattr("search.sender.FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr("search.tracking.sender.FIRST_PAUSE_S", 0.05)
     caplog.set_level(logging.WARNING)
     tracker.connect()
     lock = sqlite3.connect(tracker.uri.removeprefix("sqlite:///"), isolation_level=None)

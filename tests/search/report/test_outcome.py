@@ -6,7 +6,7 @@ import pytest
 from generated import EPOCHS, LANES_OF, SPACE, generate
 
 from search.home import Home
-from search.outcome import read_outcome
+from search.report.outcome import read_outcome
 from sermodels.errors import UserError
 
 

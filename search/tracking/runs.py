@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from search.space import Space
-from search.spool import Record, Spool
+from search.tracking.spool import Record, Spool
 from sermodels.stages import stage_of
 
 OUTCOME, WINNER, REASON = "ser.outcome", "ser.winner", "ser.reason"  # tags

@@ -2,8 +2,8 @@
 
 from search.home import Home
 from search.sweep import SweepResult
-from search.tracking import Tracker
-from search.trial_logger import label
+from search.tracking.tracker import Tracker
+from search.tracking.trial_logger import label
 
 
 def summary(result: SweepResult, name: str, home: Home, tracker: Tracker) -> str:

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from search import charts
-from search.description import lead_in_words, percent, with_spread
 from search.home import Home
-from search.importance import FEWEST, importances
-from search.noise import interval
-from search.outcome import SweepOutcome, TrialOutcome, read_outcome
+from search.report import charts
+from search.report.description import lead_in_words, percent, with_spread
+from search.report.importance import FEWEST, importances
+from search.report.noise import interval
+from search.report.outcome import SweepOutcome, TrialOutcome, read_outcome
 from search.study import open_study
 from sermodels.errors import UserError
 from sermodels.files import replacing
@@ -62,9 +62,11 @@ def render(sweep: SweepOutcome, shares: Mapping[str, float]) -> str:
         sweep: to report on.
         shares: importance of each hyperparameter, or empty.
     """
-    pages = Environment(loader=PackageLoader("search", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    pages = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     test = sweep.metrics.get("test", {})
-    return pages.get_template("report.html.j2").render(
+    return pages.get_template("page.html.j2").render(
         sweep=sweep,
         winner=sweep.winner,
         lead=lead_in_words(sweep).replace("**", "").replace("`", ""),

@@ -1,9 +1,9 @@
 """A sweep in Markdown, as its run in MLflow opens: who won, the ten best, who was heard, what was saved, what next."""
 
-from search.noise import lead
-from search.outcome import SweepOutcome, TrialOutcome
-from search.runs import EXPERIMENT
-from search.view import view_link
+from search.report.noise import lead
+from search.report.outcome import SweepOutcome, TrialOutcome
+from search.tracking.runs import EXPERIMENT
+from search.tracking.view import view_link
 
 MOST_ROWS = 10
 MOST_SPEAKERS = 12  # named on a side

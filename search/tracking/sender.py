@@ -5,8 +5,8 @@ import math
 import threading
 import time
 
-from search.spool import Spool, SpoolClosedError
-from search.tracking import Tracker, UnknownRunError
+from search.tracking.spool import Spool, SpoolClosedError
+from search.tracking.tracker import Tracker, UnknownRunError
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 

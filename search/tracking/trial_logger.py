@@ -7,7 +7,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
-from search.runs import LANES, OUTCOME, REASON, Runs, run_key
+from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.trial import FAILED, FINISHED, RETRIES, WAITING, TrialSpec, configuration
 from sermodels.settings import dump_yaml
 from sermodels.stages import STAGES

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from search.home import Home
-from search.runs import Runs
-from search.sender import Sender
-from search.spool import Spool, remember_tracker
-from search.tracking import Tracker
+from search.tracking.runs import Runs
+from search.tracking.sender import Sender
+from search.tracking.spool import Spool, remember_tracker
+from search.tracking.tracker import Tracker
 
 AT_THE_END_S = 20.0  # without any success, after a sweep that ran to its end
 WHEN_STOPPED_S = 4.0  # in all, after Ctrl-C or SIGTERM, when somebody waits

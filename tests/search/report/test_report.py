@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 import pytest
 from generated import SPACE, generate
 
-from search import charts
-from search.description import describe_sweep
-from search.importance import importances
-from search.outcome import read_outcome
-from search.report import render, write_report
+from search.report import charts
+from search.report.description import describe_sweep
+from search.report.importance import importances
+from search.report.outcome import read_outcome
+from search.report.page import render, write_report
 from search.study import open_study
 
 TITLES = [

@@ -20,10 +20,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from search.runs import EXPERIMENT as EXPERIMENT_ID
-from search.runs import OUTCOME
-from search.spool import Record
-from search.view import view_link, view_tag
+from search.tracking.runs import EXPERIMENT as EXPERIMENT_ID
+from search.tracking.runs import OUTCOME
+from search.tracking.spool import Record
+from search.tracking.view import view_link, view_tag
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.provenance import commit
