@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from search.report.outcome import SweepOutcome, TrialOutcome
 from sermodels.pictures import BLUE, GREY, ORANGE, RED, STYLE, draw_confusion
@@ -20,6 +20,7 @@ WIDTH = 7.2  # inches: the page's column
 SCORE = "validation UAR"
 MOST_NAMES = 6  # values of a number that are written like names
 ABSENT = -0.12  # height of a hyperparameter that a trial does not have
+DECADE = 10.0  # between the dearest student and the cheapest: with less, a logarithmic axis has too few round numbers
 MOST_CURVES, MOST_LANES = 30, 12  # the best so many are drawn
 
 
@@ -120,7 +121,9 @@ def pareto(sweep: SweepOutcome) -> str:
             axes.scatter(*zip(*points, strict=True), s=14, color=GREY)
             axes.plot(*zip(*front, strict=True), "o-", drawstyle="steps-post", color=ORANGE, label="front")
             axes.set(xlabel=title, xscale="log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            (cheapest, _), *_, (dearest, _) = sorted(points)
+            wide = dearest >= DECADE * cheapest
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6) if wide else MaxNLocator(4))
             axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.margins(x=0.15)
