@@ -47,9 +47,10 @@ def main(args: Args) -> None:
     from search.home import open_home
     from sermodels.bundle import FINGERPRINT, check_replaceable, write_bundle
     from sermodels.cache import StageCache
-    from sermodels.chain import Chain, NonFiniteLossError
+    from sermodels.chain import Chain
     from sermodels.data import TrialData
     from sermodels.evaluate import run_figures
+    from sermodels.stages import NonFiniteLossError
     from sermodels.store import open_store
 
     config = parse(ChainConfig, load_yaml(args.config), str(args.config)) if args.config else ChainConfig()

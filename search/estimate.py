@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from sermodels.batches import Order, Source, draw_order
+from sermodels.build import Builder
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.keys import stage_key
 from sermodels.lanes import LoopedLanes
 from sermodels.splits import split
-from sermodels.stages import STAGES, Builder, StageName, loss_of, settings_of
+from sermodels.stages import STAGES, StageName, loss_of, settings_of
 from sermodels.store import Store
 
 STEPS_TIMED = 2

@@ -15,7 +15,7 @@ from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.keys import stage_key
 from sermodels.settings import dump_yaml
-from sermodels.splits import split
+from sermodels.splits import FIXED, split
 from sermodels.stages import STAGES, StageName, settings_of
 from sermodels.store import Store, open_store
 
@@ -68,6 +68,11 @@ def make_plan(store: Path, preset: str, overrides: Iterable[str] = (), address: 
             size = "×".join(map(str, opened.pixels.shape[1:]))
             raise UserError(
                 f"preset {preset}: patch {config.patch} does not divide the images of {size} pixels in {store}"
+            )
+        if config.protocol in FIXED and config.protocol != "paper":
+            raise UserError(
+                f"preset {preset}: protocol {config.protocol!r} is for a fixed configuration: a search would choose on "
+                "its test set; use speaker or utterance, and jobs/train.py for this one"
             )
         for fold in config.folds:
             if not len(split(opened, config.protocol, fold, config.split_seed).train):

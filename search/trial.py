@@ -26,6 +26,7 @@ import torch
 from ray import tune
 
 from search.space import Space, configure
+from sermodels.build import Builder
 from sermodels.cache import BusyError, StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
@@ -33,7 +34,7 @@ from sermodels.data import TrialData
 from sermodels.memory import give_back, keep_freed, memory_used
 from sermodels.profile import count_macs, count_parameters
 from sermodels.settings import merged
-from sermodels.stages import STAGES, Builder, StageName, settings_of, stage_of
+from sermodels.stages import STAGES, StageName, settings_of, stage_of
 from sermodels.store import open_store
 from sermodels.store_fetch import local_store
 

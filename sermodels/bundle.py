@@ -23,11 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from sermodels.build import build_student
 from sermodels.config import ChainConfig, FrontEnd
 from sermodels.errors import UserError
 from sermodels.frontend import log_mel
 from sermodels.lanes import ROWS_AT_ONCE
-from sermodels.networks import Network, build_student
+from sermodels.networks import Network
 from sermodels.settings import dump_yaml, load_yaml, parse, to_plain
 
 T = TypeVar("T")

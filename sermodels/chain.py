@@ -5,7 +5,6 @@ L lanes, R rows of the trial, D feature size.
 """
 
 import logging
-import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sermodels.batches import Source, draw_order
+from sermodels.build import Builder
 from sermodels.cache import BusyError, Checkpoint, History, StageCache
 from sermodels.chain_result import ChainResult, mean_over_lanes
 from sermodels.config import ChainConfig
@@ -24,7 +24,7 @@ from sermodels.keys import stage_key, stage_material
 from sermodels.lanes import LoopedLanes, StackedLanes, State, Tick, infer, network_state
 from sermodels.networks import Network, require_fit
 from sermodels.provenance import provenance
-from sermodels.stages import STAGES, Builder, StageName, learning_rate, loss_of, measure, settings_of
+from sermodels.stages import STAGES, StageName, learning_rate, loss_of, measure, require_finite, settings_of
 from sermodels.training_log import Entry
 
 Report = Callable[[int, Mapping[str, float]], None]
@@ -37,10 +37,6 @@ POLL_S = 1.0  # seconds between two looks at a stage that another process is tra
 
 class StageGoneError(Exception):
     """A finished stage is no longer in the cache: somebody deleted or pruned it meanwhile."""
-
-
-class NonFiniteLossError(ArithmeticError):
-    """Training diverged: a loss, or a figure of the validation rows, is not finite; the message says where."""
 
 
 class Chain:
@@ -95,13 +91,7 @@ class Chain:
         Raises:
             NonFiniteLossError: a lane's loss became infinite or not a number.
         """
-        self._tables.clear()
-        while True:
-            try:
-                histories = {stage: self._run_stage(stage, report, tick, wait) for stage in STAGES}
-                break
-            except StageGoneError as gone:
-                logger.warning("%s: it is trained again", gone)
+        histories = self.train("student", report, tick, wait)
         seconds = {stage: self._seconds(stage, of_stage) for stage, of_stage in histories.items()}
         last = [history[-1] for history in histories["student"]]
         return ChainResult(
@@ -112,6 +102,26 @@ class Chain:
             trained_seconds={stage: trained for stage, (trained, _) in seconds.items()},
             reused_seconds={stage: reused for stage, (_, reused) in seconds.items()},
         )
+
+    def train(
+        self,
+        until: StageName,
+        report: Report = lambda *_: None,
+        tick: Tick = lambda: None,
+        wait: Wait = lambda _: time.sleep(POLL_S),
+    ) -> dict[StageName, list[History]]:
+        """As `run`, but stop after a stage; returns the history of each lane of the stages so far.
+
+        Raises:
+            NonFiniteLossError: a lane's loss became infinite or not a number.
+        """
+        self._tables.clear()
+        stages = STAGES[: STAGES.index(until) + 1]
+        while True:
+            try:
+                return {stage: self._run_stage(stage, report, tick, wait) for stage in stages}
+            except StageGoneError as gone:
+                logger.warning("%s: it is trained again", gone)
 
     def network(self, stage: StageName, lane: int) -> Network:
         """The network of a lane as it leaves a stage, which must be finished.
@@ -222,7 +232,7 @@ class Chain:
             | {"seconds": seconds}
             for place, (loss, output, rows) in enumerate(zip(losses, outputs, valid, strict=True))
         ]
-        _require_finite(stage, epoch, lanes, figures)
+        require_finite(stage, epoch, lanes, figures)
         return figures
 
     def _save(self, stage: StageName, under_way: "_UnderWay", histories: list[History]) -> None:
@@ -301,13 +311,3 @@ class _UnderWay:
     lanes: list[int]  # places in ChainConfig.lanes
     trained: LoopedLanes | StackedLanes
     source: Source
-
-
-def _require_finite(
-    stage: StageName, epoch: int, lanes: list[tuple[int, int]], figures: list[dict[str, float]]
-) -> None:
-    for (fold, seed), row in zip(lanes, figures, strict=True):
-        for name, figure in row.items():
-            if not math.isfinite(figure):
-                where = f"{stage} stage, epoch {epoch}, fold {fold}, seed {seed}"
-                raise NonFiniteLossError(f"{where}: {name} is {figure}")

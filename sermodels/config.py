@@ -13,8 +13,19 @@ from typing import Literal
 
 Encoding = Literal["none", "ice", "sinusoidal", "learned"]
 Pooling = Literal["token", "mean"]
-Protocol = Literal["paper", "utterance", "speaker"]
+Protocol = Literal[  # see splits.py
+    "speaker",
+    "utterance",
+    "paper",
+    "utterance_folds",
+    "speaker_folds",
+    "loso",
+    "sentence_folds",
+    "speaker_sentence_folds",
+]
 Precision = Literal["float32", "float64"]
+Architecture = Literal["vit", "ast", "septr"]
+AST_OVERLAP = 6  # pixels that neighbouring patches of an AST share (Gong et al. 2021, section 2.1)
 
 
 def _require(condition: bool, name: str, value: object, allowed: str) -> None:
@@ -84,9 +95,11 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher(Stage):
-    """The first stage: stem, positional encoding and encoder, trained by cross entropy."""
+    """The first stage: stem, positional encoding and encoder, or a network of others, trained by cross entropy."""
 
-    depth: int = 6  # blocks
+    network: Architecture = "vit"  # the paper's; or one that it is compared with, see peers/
+    weights: str = ""  # folder of a DeiT whose parameters an ast starts from (ImageNet); "": fresh ones
+    depth: int = 6  # blocks; of septr pairs of them
     heads: int = 5
     stem: tuple[int, ...] = (16, 32, 64, 32, 16, 1)  # output channels of its 3×3 convolutions; () for no stem
 
@@ -95,6 +108,10 @@ class Teacher(Stage):
         _require(self.depth >= 1, "depth", self.depth, "at least 1")
         _require(self.heads >= 1, "heads", self.heads, "at least 1")
         _require(all(c >= 1 for c in self.stem), "stem", self.stem, "channels of at least 1")
+        if self.network != "vit":
+            _require(not self.stem, "stem", self.stem, f"(): {self.network} has none")
+        if self.network != "ast":
+            _require(not self.weights, "weights", self.weights, "empty: only an ast starts from others' parameters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +164,19 @@ class ChainConfig:
             values = getattr(self, name)
             distinct = len(set(values)) == len(values) > 0 and min(values) >= 0
             _require(distinct, name, values, "one or more distinct numbers, 0 or more")
+        if self.teacher.network != "vit":
+            self._require_peer()
+
+    def _require_peer(self) -> None:
+        """A setting that a network of others does not have would be in its key, and mean nothing."""
+        network, (height, width) = self.teacher.network, self.patch_shape
+        _require(self.encoding == "none", "encoding", self.encoding, f"none: {network} brings its own positions")
+        _require(self.pooling == "token", "pooling", self.pooling, f"token: {network} has no other")
+        if network == "ast":
+            size = f"dim / teacher.heads = {self.dim} / {self.teacher.heads}"
+            _require(self.teacher.heads * self.head_dim == self.dim, "head_dim", self.head_dim, size)
+            overlapping = height == width > AST_OVERLAP
+            _require(overlapping, "patch", self.patch, f"a square of more than {AST_OVERLAP} pixels for an ast")
 
     @property
     def patch_shape(self) -> tuple[int, int]:

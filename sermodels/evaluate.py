@@ -22,7 +22,7 @@ from sermodels.lanes import ROWS_AT_ONCE, infer
 from sermodels.metrics import Scores, score
 from sermodels.networks import Network
 from sermodels.settings import to_plain
-from sermodels.splits import split
+from sermodels.splits import FIXED, split
 from sermodels.store import Store
 
 SIDES = ("train", "valid", "test")
@@ -31,6 +31,7 @@ LEAKING = (
     "leaking: under protocol 'paper' validation and test are the same rows, and altered views of their clips "
     "were trained on; no estimate of accuracy on new speakers"
 )
+FIXED_ONLY = "validation and test are the same rows: figures of a fixed configuration, not of one chosen by them"
 
 
 def evaluate(network: Network, store: Store, rows: np.ndarray) -> Scores:
@@ -179,7 +180,9 @@ def chance(store: Store) -> float:
 
 def caveat(config: ChainConfig) -> str | None:
     """Why figures under this configuration's protocol mean little, or None."""
-    return LEAKING if config.protocol == "paper" else None
+    if config.protocol == "paper":
+        return LEAKING
+    return FIXED_ONLY if config.protocol in FIXED else None
 
 
 @torch.no_grad()

@@ -6,9 +6,11 @@ Not in a key: how many epochs the stage itself is trained (20 epochs are a prefi
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
-from sermodels.config import ChainConfig, Stage
+from sermodels.config import ChainConfig, Stage, Teacher
+from sermodels.peers.ast import weights_sha256
 from sermodels.settings import to_plain
 from sermodels.stages import STAGE_VERSION, StageName
 
@@ -31,7 +33,7 @@ def stage_material(config: ChainConfig, fingerprint: str, lane: tuple[int, int],
             "seed": seed,
             "precision": config.precision,
             "shape": _shared(config) | {"encoding": config.encoding},
-            "settings": _without_epochs(config.teacher),
+            "settings": _without_epochs(config.teacher) | _architecture(config.teacher),
         }
     elif stage == "match":
         before = stage_key(config, fingerprint, lane, "teacher")
@@ -58,4 +60,11 @@ def _shared(config: ChainConfig) -> dict[str, Any]:
 
 
 def _without_epochs(settings: Stage) -> dict[str, Any]:
-    return {k: v for k, v in to_plain(dataclasses.asdict(settings)).items() if k != "epochs"}
+    left_out = ("epochs", "network", "weights")
+    return {k: v for k, v in to_plain(dataclasses.asdict(settings)).items() if k not in left_out}
+
+
+def _architecture(teacher: Teacher) -> dict[str, Any]:
+    """Nothing for the paper's own network: keys of before there were others stay what they were."""
+    described = {} if teacher.network == "vit" else {"network": teacher.network}
+    return described | ({"weights": weights_sha256(Path(teacher.weights))} if teacher.weights else {})

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sermodels.config import ChainConfig, Encoding, Pooling
+from sermodels.config import Encoding, Pooling
 from sermodels.errors import UserError
-from sermodels.randomness import seeded
 from sermodels.vit import Encoder, PatchEmbedding, coordinates, sinusoids
 
 
@@ -106,40 +105,6 @@ def require_fit(patch: tuple[int, int], image: tuple[int, int]) -> None:
     if image[0] % patch[0] or image[1] % patch[1]:
         size, tile = "×".join(map(str, image)), "x".join(map(str, patch))
         raise UserError(f"patch {tile} does not divide the image of {size} pixels")
-
-
-def build_teacher(config: ChainConfig, image: tuple[int, int], classes: int, seed: int) -> Network:
-    """The teacher with fresh parameters, a function of the seed; image is (H, W) in pixels."""
-    settings = config.teacher
-    with seeded(seed, "teacher parameters"):
-        return Network(
-            **_shared(config, image, classes),
-            depth=settings.depth,
-            heads=settings.heads,
-            stem=settings.stem,
-            encoding=config.encoding,
-        ).to(getattr(torch, config.precision))
-
-
-def build_student(config: ChainConfig, image: tuple[int, int], classes: int, seed: int) -> Network:
-    """The student with fresh parameters, a function of the seed; image is (H, W) in pixels."""
-    settings = config.student
-    with seeded(seed, "student parameters"):
-        return Network(**_shared(config, image, classes), depth=settings.depth, heads=settings.heads).to(
-            getattr(torch, config.precision)
-        )
-
-
-def _shared(config: ChainConfig, image: tuple[int, int], classes: int) -> dict[str, object]:
-    return {
-        "image": image,
-        "classes": classes,
-        "patch": config.patch_shape,
-        "dim": config.dim,
-        "head_dim": config.head_dim,
-        "mlp": config.mlp,
-        "pooling": config.pooling,
-    }
 
 
 def _stem(channels: tuple[int, ...]) -> nn.Sequential:

@@ -1,7 +1,9 @@
 """What a network costs: parameters and multiply–accumulate operations (MACs)."""
 
+import copy
 import math
 
+import torch
 from torch import nn
 
 from sermodels.networks import Network
@@ -12,11 +14,13 @@ def count_parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def count_macs(network: Network, image: tuple[int, int]) -> int:
+def count_macs(network: nn.Module, image: tuple[int, int]) -> int:
     """MACs of one image of (H, W) pixels: convolutions, linear layers and both products of attention.
 
-    Of all tokens in every block, as papers count; in fact the last block runs for the pooled tokens only.
+    Of all tokens in every block, as papers count; in fact a Network's last block runs for the pooled tokens only.
     """
+    if not isinstance(network, Network):
+        return _traced_macs(network, image)
     # By arithmetic: importing torch's FlopCounterMode imports the compiler, 0.9 s in every trial.
     pixels = math.prod(image)
     patches = pixels // math.prod(network.embed.shape)
@@ -29,6 +33,15 @@ def count_macs(network: Network, image: tuple[int, int]) -> int:
         + 2 * tokens**2 * inner
         + _weights(network.classify)
     )
+
+
+def _traced_macs(network: nn.Module, image: tuple[int, int]) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shapes_only = copy.deepcopy(network).to("meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shapes_only(torch.empty(1, 1, *image, device="meta"))
+    return counter.get_total_flops() // 2
 
 
 def _weights(part: nn.Module) -> int:

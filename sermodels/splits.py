@@ -1,10 +1,21 @@
-"""Which rows of a store train, validate and test: three protocols, functions of (protocol, fold, seed).
+"""Which rows of a store train, validate and test, as functions of (protocol, fold, seed).
 
-paper      test = validation = a fifth of all views, drawn after augmentation; leaks, by design of the paper
+For a search. The test side is set aside once: it does not depend on the fold.
+
 utterance  test = a fifth of the clips, validation = a fifth of the rest; original views only
 speaker    test = a fifth of the speakers, validation = about as many others; original views only
 
-The test side is set aside once: it does not depend on the fold (but under `paper`, which has no validation set).
+For a fixed configuration. The folds share out the corpus, and each is tested by what the others trained; there is no
+validation side of its own, so whoever chose by these figures would choose on the test set.
+
+paper                   a fifth of all views, drawn after augmentation; leaks, by design of the paper
+utterance_folds         a fifth of the clips
+speaker_folds           a fifth of the speakers: EmoDB's in pairs
+loso                    leave one speaker out
+sentence_folds          a fifth of the sentences: text-independent
+speaker_sentence_folds  one of 5 × 5 parts, by speakers and by sentences; trained on clips that share neither with it
+
+Of the latter the first 5 folds hear each speaker and each sentence once, all 25 each clip. Original views only.
 """
 
 from dataclasses import dataclass
@@ -16,15 +27,16 @@ from sermodels.config import Protocol
 from sermodels.errors import UserError
 from sermodels.randomness import generator
 
-PAPER_FOLDS = 5
-UTTERANCE_FOLDS = 5
+FOLDS = 5  # an evaluation of a fifth each
 MOST_SPEAKER_FOLDS = 4  # 10 speakers: 2 for test and 4 folds of 2; 4 speakers: 1 and 3 folds of 1
+FIXED = ("paper", "utterance_folds", "speaker_folds", "loso", "sentence_folds", "speaker_sentence_folds")
 
 
 class Table(Interface):
     """The columns of a store that a split looks at; one entry a row."""
 
     speaker: np.ndarray
+    sentence: np.ndarray  # str, or None where the corpus does not tell
     clip: np.ndarray  # number of the utterance
     view: np.ndarray  # "original", "noise", "shift", "speed"
     emotion: np.ndarray  # class number
@@ -49,17 +61,24 @@ def split(table: Table, protocol: Protocol, fold: int, seed: int) -> Split:
         seed: of the draw.
 
     Raises:
-        UserError: the store has fewer folds than asked for, or too few speakers or clips for any.
+        UserError: the store has fewer folds than asked for, too few speakers, sentences or clips for any, or none for
+            this one.
     """
     folds = count_folds(table, protocol)
     if fold >= folds:
-        speakers = f" for {len(np.unique(table.speaker))} speakers" if protocol == "speaker" else ""
+        speakers = f" for {len(np.unique(table.speaker))} speakers" if "speaker" in protocol else ""
         raise UserError(
             f"fold {fold} does not exist: protocol {protocol!r} has {folds} folds (0 to {folds - 1}){speakers}"
         )
     if protocol == "paper":
         return _paper(len(table.clip), fold, seed)
     original = table.view == "original"
+    if protocol in FIXED:
+        held, trained = _fixed(table, protocol, fold, seed)
+        test = np.flatnonzero(held & original)
+        if not len(test):
+            raise UserError(f"fold {fold} of protocol {protocol!r} has no clip to test in this store")
+        return Split(train=np.flatnonzero(trained), valid=test, test=test)
     if protocol == "utterance":
         group, (test, valid) = table.clip, _draw_clips(table, fold, seed)
     else:
@@ -76,22 +95,40 @@ def count_folds(table: Table, protocol: Protocol) -> int:
     """How many folds the protocol offers on this store.
 
     Raises:
-        UserError: not enough speakers (`speaker`: 3) or clips (`utterance`: 10) for one fold.
+        UserError: not enough speakers (3, or 2 in folds), sentences (2) or clips (10) for it; or their sentences are
+            not known.
     """
     if protocol == "paper":
-        return PAPER_FOLDS
-    if protocol == "utterance":
-        if (clips := len(np.unique(table.clip))) < 10:
-            raise UserError(f"protocol 'utterance' needs at least 10 clips; this store has {clips}")
-        return UTTERANCE_FOLDS
-    speakers = len(np.unique(table.speaker))
-    if speakers < 3:
-        raise UserError(
-            f"protocol 'speaker' needs at least 3 speakers (train, validation, test); this store has {speakers}: "
-            "use protocol=utterance"
-        )
-    side = _speakers_a_side(speakers)
-    return min((speakers - side) // side, MOST_SPEAKER_FOLDS)
+        return FOLDS
+    if protocol.startswith("utterance"):
+        _require(len(np.unique(table.clip)), 10, "clips", protocol)
+        return FOLDS
+    parts = {"speaker": len(np.unique(table.speaker)), "sentence": 0}
+    if "sentence" in protocol:
+        parts["sentence"] = len(_sentences(table, protocol))
+        _require(parts["sentence"], 2, "sentences", protocol)
+    if protocol == "sentence_folds":
+        return min(parts["sentence"], FOLDS)
+    if protocol == "speaker":
+        _require(parts["speaker"], 3, "speakers (train, validation, test)", protocol)
+        side = _speakers_a_side(parts["speaker"])
+        return min((parts["speaker"] - side) // side, MOST_SPEAKER_FOLDS)
+    _require(parts["speaker"], 2, "speakers", protocol)
+    if protocol == "speaker_sentence_folds":
+        return min(parts["speaker"], FOLDS) * min(parts["sentence"], FOLDS)
+    return parts["speaker"] if protocol == "loso" else min(parts["speaker"], FOLDS)
+
+
+def _require(found: int, needed: int, what: str, protocol: Protocol) -> None:
+    if found < needed:
+        way_out = "" if protocol.startswith("utterance") else ": use protocol=utterance"
+        raise UserError(f"protocol {protocol!r} needs at least {needed} {what}; this store has {found}{way_out}")
+
+
+def _sentences(table: Table, protocol: Protocol) -> np.ndarray:
+    if None in table.sentence:
+        raise UserError(f"protocol {protocol!r} needs the sentence of each clip; this store's corpus does not tell it")
+    return np.unique(table.sentence.astype(str))
 
 
 def _speakers_a_side(speakers: int) -> int:
@@ -100,8 +137,37 @@ def _speakers_a_side(speakers: int) -> int:
 
 def _paper(rows: int, fold: int, seed: int) -> Split:
     order = generator(seed, "split paper").permutation(rows)
-    part = np.sort(np.array_split(order, PAPER_FOLDS)[fold])
+    part = np.sort(np.array_split(order, FOLDS)[fold])
     return Split(train=np.setdiff1d(np.arange(rows), part), valid=part, test=part)
+
+
+def _fixed(table: Table, protocol: Protocol, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the rows that a fold holds out, and of those that it trains on."""
+    if protocol == "utterance_folds":
+        held = np.isin(table.clip, _dealt_clips(table, seed)[fold::FOLDS])
+        return held, ~held
+    speakers = np.unique(table.speaker)
+    if protocol == "loso":
+        held = table.speaker == speakers[fold]
+        return held, ~held
+    if protocol == "speaker_folds":
+        held = np.isin(table.speaker, _part(speakers, fold, seed, "speaker"))
+        return held, ~held
+    sentences = _sentences(table, protocol)
+    if protocol == "sentence_folds":
+        held = np.isin(table.sentence.astype(str), _part(sentences, fold, seed, "sentence"))
+        return held, ~held
+    # Diagonal by diagonal of the table of both parts.
+    row, diagonal = fold % min(len(speakers), FOLDS), fold // min(len(speakers), FOLDS)
+    heard = np.isin(table.speaker, _part(speakers, row, seed, "speaker"))
+    said = np.isin(table.sentence.astype(str), _part(sentences, row + diagonal, seed, "sentence"))
+    return heard & said, ~heard & ~said
+
+
+def _part(names: np.ndarray, fold: int, seed: int, what: str) -> np.ndarray:
+    """One of the parts that names are shared out into; after the last comes the first again."""
+    parts = np.array_split(generator(seed, f"split {what} folds").permutation(names), min(len(names), FOLDS))
+    return parts[fold % len(parts)]
 
 
 def _draw_speakers(table: Table, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,9 +178,13 @@ def _draw_speakers(table: Table, fold: int, seed: int) -> tuple[np.ndarray, np.n
 
 
 def _draw_clips(table: Table, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    # Clips are shuffled within each emotion and dealt like cards, so that every part has its share of each.
+    dealt = _dealt_clips(table, seed)
+    test, rest = dealt[::FOLDS], np.delete(dealt, np.s_[::FOLDS])
+    return test, rest[fold::FOLDS]
+
+
+def _dealt_clips(table: Table, seed: int) -> np.ndarray:
+    """Clips shuffled within each emotion and laid out by emotion: every so-manieth of them has its share of each."""
     clips, first_row = np.unique(table.clip, return_index=True)
     shuffled = generator(seed, "split utterance").permutation(len(clips))
-    by_emotion = shuffled[np.argsort(table.emotion[first_row][shuffled], kind="stable")]
-    test, rest = clips[by_emotion[::5]], np.delete(by_emotion, np.s_[::5])
-    return test, clips[rest[fold::UTTERANCE_FOLDS]]
+    return clips[shuffled[np.argsort(table.emotion[first_row][shuffled], kind="stable")]]

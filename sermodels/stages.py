@@ -4,8 +4,8 @@ B rows of a batch, n validation rows, D feature size, K classes.
 """
 
 import functools
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from sermodels.batches import Batch
 from sermodels.config import ChainConfig, Stage
 from sermodels.lanes import Loss
 from sermodels.metrics import cosine, score
-from sermodels.networks import Network, Output, build_student, build_teacher
+from sermodels.networks import Output
 
 StageName = Literal["teacher", "match", "student"]
 STAGES: tuple[StageName, ...] = ("teacher", "match", "student")
@@ -63,20 +63,6 @@ def learning_rate(settings: Stage, epoch: int) -> float:
     return settings.lr * 0.5 ** ((epoch - 1) // settings.halve_every)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Builder:
-    """Builds the networks of a chain, before their training."""
-
-    config: ChainConfig
-    image: tuple[int, int]  # H, W in pixels
-    classes: int
-
-    def __call__(self, stage: StageName, seed: int) -> Network:
-        """The network of a stage with fresh parameters; match and student train the same one."""
-        build = build_teacher if stage == "teacher" else build_student
-        return build(self.config, self.image, self.classes, seed)
-
-
 def measure(stage: StageName, output: Output, labels_n: Tensor, targets_nD: Tensor) -> dict[str, float]:
     """The validation metrics of one lane after an epoch.
 
@@ -95,6 +81,25 @@ def measure(stage: StageName, output: Output, labels_n: Tensor, targets_nD: Tens
         figures |= {"val_uar": scores.uar, "val_wa": scores.wa, "val_macro_f1": scores.macro_f1}
         figures["val_loss"] = F.cross_entropy(output.logits, labels_n).item()
     return figures
+
+
+class NonFiniteLossError(ArithmeticError):
+    """Training diverged: a loss, or a figure of the validation rows, is not finite; the message says where."""
+
+
+def require_finite(
+    stage: StageName, epoch: int, lanes: Sequence[tuple[int, int]], figures: Sequence[Mapping[str, float]]
+) -> None:
+    """Make sure that every figure of an epoch, by lane (fold, seed), is a number.
+
+    Raises:
+        NonFiniteLossError: one is not.
+    """
+    for (fold, seed), row in zip(lanes, figures, strict=True):
+        for name, figure in row.items():
+            if not math.isfinite(figure):
+                where = f"{stage} stage, epoch {epoch}, fold {fold}, seed {seed}"
+                raise NonFiniteLossError(f"{where}: {name} is {figure}")
 
 
 def _weighted_mean(values_B: Tensor, weights_B: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from search.study import create_study
+from sermodels.build import build_student
 from sermodels.bundle import FINGERPRINT, write_bundle
 from sermodels.config import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
-from sermodels.networks import build_student
 from sermodels.settings import merged, parse
 from sermodels.store import Store
 from sermodels.store_build import build

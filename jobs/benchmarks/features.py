@@ -19,11 +19,12 @@ from torch import Tensor
 from benchmarks.inputs import generated_store
 from benchmarks.result import Result
 from sermodels.batches import Batch, Order, Source, draw_order
+from sermodels.build import build_student, build_teacher
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, infer
 from sermodels.memory import keep_freed
-from sermodels.networks import Network, build_student, build_teacher
+from sermodels.networks import Network
 from sermodels.stages import match_loss
 from sermodels.stages import measure as measure_rows
 from sermodels.store import open_store

@@ -30,10 +30,11 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from benchmarks.study import SPACE
 from sermodels.audio import load
+from sermodels.build import build_student, build_teacher
 from sermodels.config import Augmentation, ChainConfig, FrontEnd
 from sermodels.frontend import log_mel, view
 from sermodels.metrics import score
-from sermodels.networks import Network, Output, build_student, build_teacher
+from sermodels.networks import Network, Output
 from sermodels.settings import flatten, merged, parse
 
 SEED = 0  # of first parameters, and of what is drawn for a view

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sermodels import audio
+from sermodels.build import build_student
 from sermodels.bundle import FILES, FINGERPRINT, check_replaceable, load_bundle, write_bundle
 from sermodels.config import ChainConfig
 from sermodels.errors import UserError
-from sermodels.networks import Network, build_student
+from sermodels.networks import Network
 from sermodels.store import Store
 
 METRICS = {FINGERPRINT: "ab", "val_uar": 0.1 + 0.2, "lanes": [{"fold": 0}]}

@@ -9,16 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sermodels.build import Builder, build_student
 from sermodels.cache import Checkpoint, StageCache
-from sermodels.chain import Chain, NonFiniteLossError
+from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.keys import stage_key
 from sermodels.lanes import network_state
-from sermodels.networks import build_student
 from sermodels.splits import split
-from sermodels.stages import STAGES, Builder
+from sermodels.stages import STAGES, NonFiniteLossError
 from sermodels.store import Store
 
 State = Mapping[str, torch.Tensor]

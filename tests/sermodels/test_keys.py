@@ -3,6 +3,7 @@
 import pytest
 
 from sermodels.config import ChainConfig
+from sermodels.errors import UserError
 from sermodels.keys import stage_key, stage_material
 from sermodels.settings import flatten, merged, parse, to_plain
 from sermodels.stages import STAGE_VERSION, STAGES
@@ -43,6 +44,11 @@ DECIDED = {  # field → another value, and the stages whose keys it changes
 LANE = (0, 0)
 
 
+# Decided by tests of their own: `teacher.network` needs a configuration that fits it, `teacher.weights` a file.
+PEERS = {"teacher.network", "teacher.weights"}
+AST = {"patch": "16x16", "dim": 320, "encoding": "none", "teacher": {"network": "ast", "stem": []}}
+
+
 def keys(config: ChainConfig, fingerprint: str = "f", lane: tuple[int, int] = LANE) -> dict[str, str]:
     return {stage: stage_key(config, fingerprint, lane, stage) for stage in STAGES}
 
@@ -52,7 +58,7 @@ def changed(one: dict[str, str], other: dict[str, str]) -> tuple[str, ...]:
 
 
 def test_every_setting_has_been_decided_on():
-    assert DECIDED.keys() == flatten(to_plain(ChainConfig())).keys()
+    assert DECIDED.keys() | PEERS == flatten(to_plain(ChainConfig())).keys()
 
 
 @pytest.mark.parametrize("name", DECIDED)
@@ -76,6 +82,30 @@ def test_the_version_of_a_stages_arithmetic_is_in_its_key_and_in_those_after_it(
     before = keys(ChainConfig())
     monkeypatch.setitem(STAGE_VERSION, stage, STAGE_VERSION[stage] + 1)
     assert changed(before, keys(ChainConfig())) == stages
+
+
+def test_another_network_is_another_teacher():
+    same = merged(AST, {"teacher.network": "vit"})
+    assert changed(keys(parse(ChainConfig, AST, "test")), keys(parse(ChainConfig, same, "test"))) == STAGES
+
+
+def test_the_content_of_the_weights_to_start_from_is_in_the_key_and_not_where_they_lie(tmp_path):
+    def start(name, content):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+        return keys(parse(ChainConfig, merged(AST, {"teacher.weights": str(tmp_path / name)}), "test"))
+
+    one = start("one", b"1")
+    assert one == start("copy", b"1")
+    assert changed(one, start("other", b"2")) == STAGES
+    assert changed(one, keys(parse(ChainConfig, AST, "test"))) == STAGES
+    with pytest.raises(UserError, match=r"teacher.weights: .*nowhere/model.safetensors: cannot be read"):
+        keys(parse(ChainConfig, merged(AST, {"teacher.weights": str(tmp_path / "nowhere")}), "test"))
+
+
+def test_keys_are_those_of_before_there_were_other_networks():
+    """A cache of years would be trained again."""
+    assert stage_key(ChainConfig(), "f", (0, 0), "student")[:16] == "76e434fcfa0f0f22"
 
 
 def test_stages_never_share_a_key():

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from sermodels.batches import Order, Source, draw_order
+from sermodels.build import Builder
 from sermodels.data import FoldRows, TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes, infer, network_state
-from sermodels.stages import STAGES, Builder, loss_of
+from sermodels.stages import STAGES, loss_of
 
 KINDS = [LoopedLanes, StackedLanes]
 LANES = [(0, 3), (1, 4)]  # (fold, seed)
@@ -26,7 +27,8 @@ import sys, torch
 from sermodels.batches import Batch, Order
 from sermodels.config import ChainConfig
 from sermodels.lanes import LoopedLanes
-from sermodels.stages import Builder, teacher_loss
+from sermodels.build import Builder
+from sermodels.stages import teacher_loss
 
 class Source:
     def of_lane(self, lane, rows):

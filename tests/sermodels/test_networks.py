@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sermodels.build import build_student, build_teacher
 from sermodels.config import ChainConfig, Student, Teacher
-from sermodels.networks import Network, Output, build_student, build_teacher
+from sermodels.networks import Network, Output
 from sermodels.vit import coordinates, sinusoids, to_patches
 
 IMAGE = (32, 24)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from sermodels.build import build_student, build_teacher
 from sermodels.config import ChainConfig, Teacher
-from sermodels.networks import Network, build_student, build_teacher
+from sermodels.networks import Network
 from sermodels.profile import count_macs, count_parameters
 
 IMAGE, CLASSES, TOKENS = (128, 128), 7, 1 + 128
@@ -18,7 +19,7 @@ LARGE = ChainConfig(teacher=Teacher(depth=12, heads=12))
 COUNT_STUDENT = """
 import sys
 from sermodels.config import ChainConfig
-from sermodels.networks import build_student
+from sermodels.build import build_student
 from sermodels.profile import count_macs
 student = build_student(ChainConfig(), (128, 128), classes=7, seed=0)
 print(count_macs(student, (128, 128)), "torch._dynamo" in sys.modules)

@@ -18,6 +18,7 @@ PROTOCOLS = ("paper", "utterance", "speaker")
 @dataclass(frozen=True)
 class Rows:
     speaker: np.ndarray
+    sentence: np.ndarray
     clip: np.ndarray
     view: np.ndarray
     emotion: np.ndarray
@@ -28,12 +29,13 @@ def table(speakers: int, clips: int, emotions: int) -> Rows:
     rng = np.random.default_rng([speakers, clips])
     speaker = rng.permutation(np.arange(clips) % speakers)
     emotion = rng.integers(emotions, size=clips)
-    return of_clips([f"s{number:02}" for number in speaker], emotion)
+    return of_clips([f"s{number:02}" for number in speaker], emotion, [f"t{n % 10}" for n in rng.permutation(clips)])
 
 
-def of_clips(speaker, emotion) -> Rows:
+def of_clips(speaker, emotion, sentence) -> Rows:
     return Rows(
         speaker=np.repeat(speaker, 4),
+        sentence=np.repeat(np.array(sentence, dtype=object), 4),
         clip=np.repeat(np.arange(len(speaker)), 4),
         view=np.tile(VIEWS, len(speaker)),
         emotion=np.repeat(emotion, 4),
@@ -150,6 +152,60 @@ def test_a_split_is_a_function_of_its_seed(protocol):
     assert len({tuple(test) for test in tests}) >= 7
 
 
+@pytest.mark.parametrize(
+    ("protocol", "groups", "folds"),
+    [
+        ("utterance_folds", ["clip"], 5),
+        ("speaker_folds", ["speaker"], 5),
+        ("loso", ["speaker"], 10),
+        ("sentence_folds", ["sentence"], 5),
+        ("speaker_sentence_folds", ["speaker", "sentence"], 25),
+    ],
+)
+def test_folds_for_a_fixed_configuration_share_out_all_clips_and_train_on_none_of_the_groups_they_test(
+    protocol, groups, folds
+):
+    for seed in SEEDS:
+        assert count_folds(EMODB, protocol) == folds
+        found = [split(EMODB, protocol, fold, seed) for fold in range(folds)]
+        tested = np.concatenate([one.test for one in found])
+        assert np.array_equal(np.sort(tested), np.flatnonzero(EMODB.view == "original"))
+        for one in found:
+            assert np.array_equal(one.valid, one.test)
+            assert set(EMODB.view[one.train]) == set(VIEWS)
+            for group in groups:
+                column = getattr(EMODB, group)
+                assert not set(column[one.train]) & set(column[one.test])
+        if len(groups) == 1:
+            assert all(len(one.train) == 4 * (535 - len(one.test)) for one in found)
+        else:  # the first five hear everyone and everything once
+            for group in groups:
+                assert [len(set(getattr(EMODB, group)[one.test])) for one in found[:5]] == [2] * 5
+                assert len(set(np.concatenate([getattr(EMODB, group)[one.test] for one in found[:5]]))) == 10
+
+
+def test_fewer_speakers_or_sentences_have_fewer_folds():
+    assert count_folds(SAVEE, "speaker_folds") == count_folds(SAVEE, "loso") == 4
+    assert count_folds(SAVEE, "speaker_sentence_folds") == 20
+    tested = np.concatenate([split(SAVEE, "speaker_sentence_folds", fold, 0).test for fold in range(20)])
+    assert len(set(tested)) == len(tested) == 480
+
+
+def test_sentences_that_a_corpus_does_not_tell_are_asked_for():
+    silent = of_clips(["a", "b"] * 5, [0, 1] * 5, [None] * 10)
+    with pytest.raises(UserError, match="'sentence_folds' needs the sentence of each clip"):
+        split(silent, "sentence_folds", 0, seed=0)
+    alike = of_clips(["a", "b"] * 5, [0, 1] * 5, ["t"] * 10)
+    with pytest.raises(UserError, match="needs at least 2 sentences; this store has 1"):
+        split(alike, "speaker_sentence_folds", 0, seed=0)
+
+
+def test_a_fold_without_clips_is_named():
+    apart = of_clips(["a", "b"] * 5, [0, 1] * 5, ["s", "t"] * 5)  # each speaker says a sentence of his own
+    with pytest.raises(UserError, match="has no clip to test in this store"):
+        [split(apart, "speaker_sentence_folds", fold, seed=0) for fold in range(4)]
+
+
 def test_too_few_speakers_or_clips_are_counted_and_the_way_out_is_named():
     with pytest.raises(UserError, match=r"at least 3 speakers .* this store has 2: use protocol=utterance"):
         split(table(2, 40, 2), "speaker", 0, seed=0)
@@ -177,8 +233,13 @@ def test_real_emodb_sets_two_speakers_aside_and_rotates_the_others(emodb):
     rows = of_clips(
         [utterance.speaker for utterance in corpus.utterances],
         [corpus.emotions.index(utterance.emotion) for utterance in corpus.utterances],
+        [utterance.sentence for utterance in corpus.utterances],
     )
     found = [split(rows, "speaker", fold, seed=0) for fold in range(count_folds(rows, "speaker"))]
     assert [len(set(rows.speaker[one.valid])) for one in found] == [2, 2, 2, 2]
     assert len(set(rows.speaker[found[0].test])) == 2
     assert len(split(rows, "paper", 0, seed=0).test) == 428
+    pairs = [split(rows, "speaker_folds", fold, seed=0) for fold in range(count_folds(rows, "speaker_folds"))]
+    assert [len(set(rows.speaker[one.test])) for one in pairs] == [2] * 5
+    assert [len(set(rows.sentence[split(rows, "sentence_folds", fold, 0).test])) for fold in range(5)] == [2] * 5
+    assert count_folds(rows, "loso") == 10

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from sermodels.batches import Batch
+from sermodels.build import Builder
 from sermodels.config import ChainConfig, Stage
 from sermodels.networks import Output
-from sermodels.stages import STAGES, Builder, learning_rate, loss_of, measure, settings_of
+from sermodels.stages import STAGES, learning_rate, loss_of, measure, settings_of
 
 LOGITS = torch.tensor([[0.0, math.log(3)], [math.log(4), 0.0], [50.0, -50.0]])
 LABELS = torch.tensor([1, 1, 1])

@@ -14,10 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sermodels.build import build_student
 from sermodels.config import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.metrics import score
-from sermodels.networks import build_student
 from sermodels.store import Store
 from sermodels.store_build import build
 
