@@ -47,7 +47,7 @@ def estimate_seconds(store: Store, configs: Iterable[ChainConfig], device: str, 
 
 def _shape(stage: StageName, config: ChainConfig) -> tuple[Any, ...]:
     """What a step's duration depends on: match and student train the same network."""
-    own = (config.teacher.stem, config.encoding) if stage == "teacher" else ()
+    own = (config.teacher.network, config.teacher.stem, config.encoding) if stage == "teacher" else ()
     settings = settings_of("student" if stage == "match" else stage, config)
     batch = settings_of(stage, config).batch
     shared = (config.patch, config.dim, config.mlp, config.head_dim, config.pooling)

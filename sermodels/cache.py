@@ -52,6 +52,11 @@ class Checkpoint:
     epoch: int
     history: History  # one entry an epoch
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What `StageCache.save` was given as `about`."""
+        return json.loads(self.file.metadata()["about"])
+
     def load(self, device: str = "cpu") -> dict[str, Tensor]:
         """The lane's state."""
         return {name: self.file.get_tensor(name).to(device) for name in self.file.keys()}  # noqa: SIM118
@@ -93,7 +98,7 @@ class StageCache:
             state: its tensors.
             history: metrics of each epoch so far.
             finished: this was the stage's last epoch.
-            about: what determined it and where it was computed; for people, not read back.
+            about: what determined it and where it was computed; decides nothing.
         """
         folder, epoch = self._folder(stage, key), len(history)
         header = {"history": json.dumps(history), "about": json.dumps(about), "finished": json.dumps(finished)}

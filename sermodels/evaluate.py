@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from sermodels.batches import Source
 from sermodels.bundle import FINGERPRINT, Bundle
@@ -19,7 +19,7 @@ from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.lanes import ROWS_AT_ONCE, infer
-from sermodels.metrics import Scores, score
+from sermodels.metrics import Scores, confusion_matrix, score
 from sermodels.networks import Network
 from sermodels.settings import to_plain
 from sermodels.splits import FIXED, split
@@ -173,6 +173,22 @@ def test_report(networks: Sequence[Network], store: Store, config: ChainConfig) 
     }
 
 
+def confusion_by_speaker(network: nn.Module, store: Store, rows: np.ndarray) -> dict[str, list[list[int]]]:
+    """Counts [true][predicted] of each speaker's rows, for intervals over speakers.
+
+    Args:
+        network: on any device, of any precision.
+        store: with the network's emotions and front-end.
+        rows: (n,) row numbers, n ≥ 1.
+    """
+    answers, found = _answers(network, store, rows), {}
+    for speaker in np.unique(store.speaker[rows]).tolist():
+        theirs = store.speaker[rows] == speaker
+        counts = confusion_matrix(store.emotion[rows[theirs]], answers[theirs], len(store.emotions))
+        found[speaker] = counts.tolist()
+    return found
+
+
 def chance(store: Store) -> float:
     """The UAR of a guess."""
     return 1 / len(store.emotions)
@@ -186,7 +202,7 @@ def caveat(config: ChainConfig) -> str | None:
 
 
 @torch.no_grad()
-def _answers(network: Network, store: Store, rows: np.ndarray) -> np.ndarray:
+def _answers(network: nn.Module, store: Store, rows: np.ndarray) -> np.ndarray:
     # In the chunks of a chain's validation: the size of a batch changes the last bits of a logit.
     parameter = next(network.parameters())
     answers = []

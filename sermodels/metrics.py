@@ -19,16 +19,34 @@ class Scores:
 
 def score(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Scores:
     """Compare predicted with true class numbers, both (n,) in 0…classes−1, n ≥ 1."""
-    confusion = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(confusion, (truth, predicted), 1)
+    confusion = confusion_matrix(truth, predicted, classes)
     hits, true, answered = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     present = true > 0
     return Scores(
-        wa=float(hits.sum() / confusion.sum()),
-        uar=float(np.mean(hits[present] / true[present])),
+        wa=float(wa(confusion)),
+        uar=float(uar(confusion)),
         macro_f1=float(np.mean(2 * hits[present] / (true + answered)[present])),
         confusion=confusion.tolist(),
     )
+
+
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts of class numbers, both (n,) in 0…classes−1, as [true][predicted]: (K, K)."""
+    confusion = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(confusion, (truth, predicted), 1)
+    return confusion
+
+
+def wa(counts: np.ndarray) -> np.ndarray:
+    """Weighted accuracy, correct / all, of confusion matrices (…, K, K) → (…)."""
+    return np.trace(counts, axis1=-2, axis2=-1) / np.maximum(counts.sum((-2, -1)), 1)
+
+
+def uar(counts: np.ndarray) -> np.ndarray:
+    """Unweighted average recall, mean over the emotions that occur, of confusion matrices (…, K, K) → (…)."""
+    spoken = counts.sum(-1)
+    recall = np.diagonal(counts, axis1=-2, axis2=-1) / np.maximum(spoken, 1)
+    return recall.sum(-1) / np.maximum((spoken > 0).sum(-1), 1)
 
 
 def cosine(features_RD: Tensor, reference_RD: Tensor) -> float:

@@ -14,13 +14,18 @@ def count_parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def count_macs(network: nn.Module, image: tuple[int, int]) -> int:
+def count_macs(network: nn.Module, image: tuple[int, int], *, attention: bool = True) -> int:
     """MACs of one image of (H, W) pixels: convolutions, linear layers and both products of attention.
 
     Of all tokens in every block, as papers count; in fact a Network's last block runs for the pooled tokens only.
+
+    Args:
+        network: a Network, or a peer.
+        image: its shape.
+        attention: count the products of attention, queries by keys and weights by values; some tools do not.
     """
     if not isinstance(network, Network):
-        return _traced_macs(network, image)
+        return _traced_macs(network, image, attention)
     # By arithmetic: importing torch's FlopCounterMode imports the compiler, 0.9 s in every trial.
     pixels = math.prod(image)
     patches = pixels // math.prod(network.embed.shape)
@@ -30,18 +35,20 @@ def count_macs(network: nn.Module, image: tuple[int, int]) -> int:
         pixels * _weights(network.stem)
         + patches * _weights(network.embed)
         + tokens * _weights(network.encoder)
-        + 2 * tokens**2 * inner
+        + attention * 2 * tokens**2 * inner
         + _weights(network.classify)
     )
 
 
-def _traced_macs(network: nn.Module, image: tuple[int, int]) -> int:
+def _traced_macs(network: nn.Module, image: tuple[int, int], attention: bool) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     shapes_only = copy.deepcopy(network).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shapes_only(torch.empty(1, 1, *image, device="meta"))
-    return counter.get_total_flops() // 2
+    flops = counter.get_flop_counts()["Global"]
+    products = {operator for operator in flops if "bmm" in str(operator) or "dot_product_attention" in str(operator)}
+    return sum(count for operator, count in flops.items() if attention or operator not in products) // 2
 
 
 def _weights(part: nn.Module) -> int:

@@ -79,7 +79,7 @@ class Store:
         Raises:
             UserError: naming the first clip and view whose pixels are not those that were written.
         """
-        batch = _map(self.path)
+        batch = read_batch(self.path)
         if (expected := manifest_of(self.path, batch.schema).rows_sha256) not in (None, rows_sha256(batch)):
             raise _altered(self.path, "what it says of its clips is not what was written")
         for row, expected in enumerate(self.pixel_sha256):
@@ -94,7 +94,7 @@ def open_store(path: Path) -> Store:
     Raises:
         UserError: missing, not an Arrow file, truncated, of another format version, or altered.
     """
-    batch = _map(path)
+    batch = read_batch(path)
     manifest = manifest_of(path, batch.schema)
     if not batch.schema.equals(schema(manifest.frontend)):
         raise _altered(path, "its columns are not those of its settings")
@@ -225,7 +225,12 @@ def _canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _map(path: Path) -> pa.RecordBatch:
+def read_batch(path: Path) -> pa.RecordBatch:
+    """The rows of a store's file, mapped into memory.
+
+    Raises:
+        UserError: missing, not an Arrow file, truncated, or damaged inside.
+    """
     _check_ends(path)
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))

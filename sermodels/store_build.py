@@ -166,7 +166,12 @@ def _write(
         fingerprint=fingerprint(emotions, recipe.frontend, recipe.augmentation, recipe.seed, clips),
         rows_sha256=rows_sha256(batch),
     )
-    batch = batch.replace_schema_metadata(with_manifest(columns, manifest).metadata)
+    write_rows(path, batch, manifest)
+
+
+def write_rows(path: Path, batch: pa.RecordBatch, manifest: Manifest) -> None:
+    """Write the file of a store: its rows, as `schema` has them, and what it says of itself."""
+    batch = batch.replace_schema_metadata(with_manifest(batch.schema, manifest).metadata)
     options = pa.ipc.IpcWriteOptions(allow_64bit=True)  # more than 2³¹ pixels
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)

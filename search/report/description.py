@@ -37,8 +37,8 @@ def lead_in_words(sweep: SweepOutcome) -> str:
         return ""
     if len(first.lanes) < 2:
         return "With one lane (one fold, one seed) nothing says whether its lead is more than noise."
-    points = f"{100 * ahead.mean:+.1f} points (95 % interval {100 * ahead.low:+.1f} to {100 * ahead.high:+.1f})"
-    if ahead.mean < 0:
+    points = f"{100 * ahead.value:+.1f} points (95 % interval {100 * ahead.low:+.1f} to {100 * ahead.high:+.1f})"
+    if ahead.value < 0:
         return f"Against `{others[0].name}`, lane by lane: {points}; it was chosen for its score on fresh seeds."
     verdict = "more" if ahead.excludes_zero() else "**no more**"
     over = f"Its lead over `{others[0].name}`, lane by lane: {points}"

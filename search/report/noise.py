@@ -3,23 +3,10 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from scipy.stats import t as student_t
 
-CONFIDENCE = 0.95
-
-
-class Interval(NamedTuple):
-    """A mean and the interval that holds the true one with 95 % confidence; infinite for a single value."""
-
-    mean: float
-    low: float
-    high: float
-
-    def excludes_zero(self) -> bool:
-        """Whether the sign of the mean is more than noise."""
-        return self.low > 0 or self.high < 0
+from sermodels.intervals import CONFIDENCE, Interval
 
 
 def interval(values: Sequence[float]) -> Interval:

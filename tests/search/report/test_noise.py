@@ -23,7 +23,7 @@ def test_a_lead_is_judged_lane_by_lane():
     one = {"fold 0": 0.30, "fold 1": 0.62, "fold 2": 0.45}
     other = {"fold 0": 0.25, "fold 1": 0.56, "fold 2": 0.40, "fold 3": 0.9}
     ahead = lead(one, other)  # folds differ far more than the two do
-    assert ahead.mean == pytest.approx((0.05 + 0.06 + 0.05) / 3)
+    assert ahead.value == pytest.approx((0.05 + 0.06 + 0.05) / 3)
     assert ahead.excludes_zero()
     assert not lead(one, one).excludes_zero()
 

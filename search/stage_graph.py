@@ -1,0 +1,143 @@
+"""Fixed configurations on Ray: each lane of each stage trained once, as a task that waits for the stage before it.
+
+Where configurations agree in a stage they share its task, as trials share it in the cache; what an earlier run has
+finished is found there. Nothing is chosen here: a configuration is trained on its folds, and tested on each.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from sermodels.cache import StageCache
+from sermodels.chain import Chain
+from sermodels.config import ChainConfig
+from sermodels.data import TrialData
+from sermodels.evaluate import confusion_by_speaker
+from sermodels.keys import stage_key
+from sermodels.memory import give_back, keep_freed
+from sermodels.profile import count_parameters
+from sermodels.settings import to_plain
+from sermodels.splits import split
+from sermodels.stages import STAGES, StageName, settings_of
+from sermodels.store import Store, open_store
+from sermodels.store_fetch import local_store
+
+Measured = dict[str, Any]  # of one lane, plain JSON: see `_test`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A stage of a configuration, all lanes of it, on a store."""
+
+    config: ChainConfig
+    stage: StageName
+    store: str  # absolute path, the same on every node, or an address
+    fingerprint: str  # of the store
+
+    def keys(self) -> dict[str, tuple[int, int]]:
+        """Names of its results, one a lane (fold, seed): the stage's key and its epochs."""
+        return {result_key(self, lane): lane for lane in self.config.lanes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where tasks run, and what they use there."""
+
+    stages: str  # absolute path of the stage cache
+    cpus: float  # cores of a task, and its threads
+    gpus: float  # GPUs of a task, or a part of one; with any, the lanes of a configuration train as one program
+    owner: str  # who is said to have trained, in the training log
+
+
+def result_key(wanted: Wanted, lane: tuple[int, int]) -> str:
+    """Of one lane: what determined it, and after how many epochs."""
+    key = stage_key(wanted.config, wanted.fingerprint, lane, wanted.stage)
+    return f"{key}-{settings_of(wanted.stage, wanted.config).epochs:04}"
+
+
+def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str, Measured], str]]:
+    """Train what is missing and test it; a Ray session is open.
+
+    Args:
+        wanted: of protocols in `splits.FIXED`; may agree in stages, or be the same.
+        place: where.
+
+    Yields:
+        For each task that tested something, as it ends: its results by `result_key`, and why it failed, or "".
+    """
+    task = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus)(_train)
+    parts = [part for one in wanted for part in _parts(one, together=place.gpus > 0)]
+    tested = {_name(part): part for part in parts}
+    tasks: dict[tuple[str, ...], ray.ObjectRef] = {}
+    for part in parts:
+        before: list[ray.ObjectRef] = []
+        for stage in STAGES[: STAGES.index(part.stage) + 1]:
+            step = replace(part, stage=stage)
+            if _name(step) not in tasks:
+                tasks[_name(step)] = task.remote(step, place, _name(step) in tested, *before)
+            before = [tasks[_name(step)]]
+    pending = [tasks[name] for name in tested]
+    while pending:
+        (ended,), pending = ray.wait(pending, num_returns=1)
+        try:
+            yield ray.get(ended), ""
+        except ray.exceptions.RayTaskError as error:
+            yield {}, f"{type(error.cause).__name__}: {error.cause}"
+        except ray.exceptions.RayError as error:  # its process died, again and again
+            yield {}, f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+
+def _name(part: Wanted) -> tuple[str, ...]:
+    return (part.stage, *part.keys())
+
+
+def _parts(wanted: Wanted, *, together: bool) -> list[Wanted]:
+    """What is trained in one task: all lanes as one program, or one lane."""
+    if together:
+        return [wanted]
+    lanes = wanted.config.lanes
+    return [replace(wanted, config=replace(wanted.config, folds=(fold,), seeds=(seed,))) for fold, seed in lanes]
+
+
+def _train(wanted: Wanted, place: Place, test: bool, *_before: Any) -> dict[str, Measured]:
+    """In a process of Ray's: train a stage, those before it being in the cache; test its networks if asked to."""
+    torch.set_num_threads(max(1, int(place.cpus)))
+    keep_freed()
+    store = open_store(local_store(wanted.store, fingerprint=wanted.fingerprint))
+    data = TrialData(store, wanted.config, "cuda" if place.gpus else "cpu")
+    chain = Chain(wanted.config, data, StageCache(Path(place.stages)), owner=place.owner)
+    histories = chain.train(wanted.stage)[wanted.stage]
+    results = [_test(chain, wanted, store, lane, histories[lane]) for lane in range(len(histories)) if test]
+    give_back()
+    return dict(zip(wanted.keys(), results, strict=True)) if test else {}
+
+
+def _test(chain: Chain, wanted: Wanted, store: Store, lane: int, history: Sequence[Mapping[str, float]]) -> Measured:
+    """What a lane's network says of the clips its fold holds out, how it came there, and where it was trained."""
+    config, stage, (fold, seed) = wanted.config, wanted.stage, wanted.config.lanes[lane]
+    network, rows = chain.network(stage, lane), split(store, config.protocol, fold, config.split_seed).test
+    best = max(range(len(history)), key=lambda epoch: history[epoch]["val_wa"])
+    checkpoint = chain.cache.find(stage, stage_key(config, store.fingerprint, (fold, seed), stage), len(history))
+    return {
+        "corpus": store.corpus,
+        "store": store.fingerprint,
+        "protocol": config.protocol,
+        "stage": stage,
+        "fold": fold,
+        "seed": seed,
+        "epochs": len(history),
+        "items": len(rows),
+        "wa": history[-1]["val_wa"],
+        "uar": history[-1]["val_uar"],
+        "best_epoch": {"epoch": best + 1, "wa": history[best]["val_wa"], "uar": history[best]["val_uar"]},
+        "emotions": list(store.emotions),
+        "confusion": confusion_by_speaker(network, store, rows),
+        "parameters": count_parameters(network),
+        "seconds": sum(epoch["seconds"] for epoch in history),
+        "trained_by": checkpoint.about["computed by"] if checkpoint else None,
+        "config": {name: value for name, value in to_plain(config).items() if name not in ("folds", "seeds")},
+    }
