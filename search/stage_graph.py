@@ -16,6 +16,7 @@ from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
+from sermodels.errors import UserError
 from sermodels.evaluate import confusion_by_speaker
 from sermodels.keys import stage_key
 from sermodels.memory import give_back, keep_freed
@@ -108,6 +109,8 @@ def _train(wanted: Wanted, place: Place, test: bool, *_before: Any) -> dict[str,
     torch.set_num_threads(max(1, int(place.cpus)))
     keep_freed()
     store = open_store(local_store(wanted.store, fingerprint=wanted.fingerprint))
+    if store.fingerprint != wanted.fingerprint:
+        raise UserError(f"{store.path} on this node is another store: delete it, or copy the right one there")
     data = TrialData(store, wanted.config, "cuda" if place.gpus else "cpu")
     chain = Chain(wanted.config, data, StageCache(Path(place.stages)), owner=place.owner)
     histories = chain.train(wanted.stage)[wanted.stage]

@@ -7,7 +7,7 @@ from pathlib import Path
 from reproduction.systems import PROTOCOLS, Book, Size
 from search.stage_graph import Wanted
 from sermodels.networks import require_fit
-from sermodels.splits import FOLDS, count_folds
+from sermodels.splits import FOLDS, count_folds, split
 from sermodels.store import Store
 from sermodels.store_shuffle import shuffled
 
@@ -31,8 +31,8 @@ class Plan:
         """The systems of some tables that are to be trained, by name; only those named, if any are.
 
         Raises:
-            UserError: an unknown name, images that the patches do not fit, or a protocol that the store does not
-            offer.
+            UserError: an unknown name, images that the patches do not fit, or a protocol or fold that the store
+            does not offer.
         """
         for name in only:
             self.book.system(name)
@@ -60,6 +60,8 @@ class Plan:
             store, where = shuffled(store, copy), None
         config = self.book.config(name, self.size, changes)
         require_fit(config.patch_shape, self.store.pixels.shape[1:])
+        for fold in config.folds:
+            split(self.store, protocol, fold, config.split_seed)
         return Wanted(
             config=config,
             stage=system.stage,

@@ -1,0 +1,90 @@
+"""Fixed configurations on a real Ray: each stage once, the same figures as alone, failures that stay small."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.cluster import ray_session
+from search.stage_graph import Place, Wanted, result_key, run_graph
+from sermodels import training_log
+from sermodels.cache import StageCache
+from sermodels.chain import Chain
+from sermodels.data import TrialData
+from sermodels.metrics import uar, wa
+
+
+@pytest.fixture(scope="module")
+def ray():
+    with ray_session(None):
+        yield
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(stages=str(tmp_path / "stages"), cpus=1, gpus=0, owner="test")
+
+
+@pytest.fixture
+def wanted(store, tiny_config):
+    """Makes a configuration judged on two of five folds of speakers."""
+
+    def make(stage, **changes):
+        config = tiny_config(protocol="speaker_folds", folds=[0, 1], **changes)
+        return Wanted(config=config, stage=stage, store=str(store.path), fingerprint=store.fingerprint)
+
+    return make
+
+
+def entries(place):
+    """What was trained: (stage, key, epoch), in the training logs."""
+    logs = Path(place.stages).glob("*/*/training.jsonl")
+    return [(entry.stage, entry.key, entry.epoch) for log in logs for entry in training_log.read(log.parent)]
+
+
+def test_shared_stages_are_trained_once_and_tested_as_alone(ray, place, wanted, store, tmp_path):
+    teacher, student, other = wanted("teacher"), wanted("student"), wanted("student", alpha=1)
+    found = {}
+    for lanes, failure in run_graph([teacher, student, other, student], place):
+        assert failure == ""
+        found |= lanes
+    assert set(found) == {key for one in (teacher, student, other) for key in one.keys()}  # noqa: SIM118
+    trained = entries(place)
+    assert len(trained) == len(set(trained)), "no epoch twice"
+    assert len(trained) == 2 * (2 + 2 + 2 * 2), "lanes × epochs of a teacher, a match and two students"
+
+    alone = Chain(student.config, TrialData(store, student.config), StageCache(tmp_path / "alone")).run()
+    for lane, expected in zip(student.config.lanes, alone.val_uar, strict=True):
+        lane_found = found[result_key(student, lane)]
+        assert (lane_found["uar"], (lane_found["fold"], lane_found["seed"])) == (expected, lane)
+        assert lane_found["best_epoch"]["wa"] >= lane_found["wa"]
+        counts = sum(np.array(counts) for counts in lane_found["confusion"].values())
+        assert counts.sum() == lane_found["items"] == 7
+        assert (wa(counts), uar(counts)) == (lane_found["wa"], lane_found["uar"]), "figures of the same answers"
+    assert json.loads(json.dumps(found)) == found, "plain JSON"
+
+
+def test_what_was_trained_before_is_tested_without_training(ray, place, wanted):
+    first = dict(item for lanes, _ in run_graph([wanted("student")], place) for item in lanes.items())
+    trained = entries(place)
+    again = dict(item for lanes, _ in run_graph([wanted("student")], place) for item in lanes.items())
+    assert entries(place) == trained
+    assert again == first
+
+
+def test_a_configuration_that_diverges_costs_only_itself(ray, place, wanted):
+    mad = wanted("student", alpha=1e39)  # more than a float32 holds
+    ends = list(run_graph([mad, wanted("teacher")], place))
+    failures = [failure for _, failure in ends if failure]
+    assert len(failures) == 2
+    assert all("NonFiniteLossError: student stage, epoch" in failure for failure in failures)
+    assert sum(len(lanes) for lanes, _ in ends) == 2
+
+
+def test_a_store_that_is_another_is_refused(ray, place, wanted):
+    other = replace(wanted("teacher"), fingerprint="0" * 64)
+    failures = [failure for _, failure in run_graph([other], place)]
+    assert len(failures) == 2
+    assert all("on this node is another store" in failure for failure in failures)
