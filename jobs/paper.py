@@ -120,9 +120,11 @@ def _train(
             for key in lanes.keys() & missing.keys():
                 done += 1
                 lane, minutes = lanes[key], (time.monotonic() - began) / 60
+                left = minutes / done * (len(missing) - done)
                 figures = f"WA {lane['wa']:.3f}, UAR {lane['uar']:.3f}"
-                told = f"{done} of {len(missing)} lanes after {minutes:.0f} min: {missing[key]}, fold {lane['fold']}"
-                print(f"{told}, seed {lane['seed']}: {figures}", file=sys.stderr, flush=True)
+                told = f"{missing[key]}, fold {lane['fold']}, seed {lane['seed']}: {figures}"
+                far = f"{done}/{len(missing)} lanes, {minutes:.0f} min, about {left:.0f} left"
+                print(f"{far}: {told}", file=sys.stderr, flush=True)
             if failure:
                 print(f"failed: {failure}", file=sys.stderr, flush=True)
     return failures

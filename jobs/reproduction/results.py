@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from search.stage_graph import Measured, Wanted, result_key
 from sermodels.errors import UserError
@@ -21,23 +22,30 @@ class Results:
             UserError: it is there and holds something else.
         """
         self.path = path
-        self._lanes: dict[str, Measured] = {}
-        if path.exists():
-            try:
-                self._lanes = json.loads(path.read_text("utf-8"))
-                assert all("confusion" in lane for lane in self._lanes.values())
-            except (OSError, ValueError, AttributeError, TypeError, AssertionError) as error:
-                raise UserError(f"{path}: not results of jobs/paper.py: {error or 'no lanes in it'}") from None
+        self._lanes = self._read()
 
     def __contains__(self, key: str) -> bool:
         return key in self._lanes
 
     def add(self, lanes: Mapping[str, Measured]) -> None:
-        """Keep some lanes; the file is replaced as a whole."""
-        self._lanes |= lanes
-        lines = [f"{json.dumps(key)}: {json.dumps(self._lanes[key])}" for key in sorted(self._lanes)]
-        with replacing(self.path) as unfinished:
-            unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+        """Keep some lanes; the file is replaced as a whole. Another run may be adding to it, too."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+            self._lanes = self._read() | lanes
+            lines = [f"{json.dumps(key)}: {json.dumps(self._lanes[key])}" for key in sorted(self._lanes)]
+            with replacing(self.path) as unfinished:
+                unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+
+    def _read(self) -> dict[str, Measured]:
+        if not self.path.exists():
+            return {}
+        try:
+            lanes = json.loads(self.path.read_text("utf-8"))
+            if not all("confusion" in lane for lane in lanes.values()):
+                raise ValueError("a lane without confusion matrices")
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise UserError(f"{self.path}: not results of jobs/paper.py ({error}): move it away") from None
+        return lanes
 
     def of(self, wanted: Wanted) -> list[Measured]:
         """All lanes of a configuration, those of other folds and seeds too; each with its `key`."""

@@ -24,7 +24,7 @@ def accuracy_row(name: str, system: System, lanes: Sequence[Measured], corpus: s
         corpus: its reader's name, for the printed figure.
     """
     printed = system.printed.get(corpus)
-    row: Row = {"system": system.title, "name": name, "printed_wa": printed}
+    row: Row = {"system": _title(system, lanes), "name": name, "printed_wa": printed}
     if not lanes:
         return row | {"note": "not trained here"}
     row["network"] = _network(lanes[0]["config"], system.stage)
@@ -45,6 +45,7 @@ def accuracy_row(name: str, system: System, lanes: Sequence[Measured], corpus: s
         "seeds": len({lane["seed"] for lane in lanes}),
         "items": sum(lane["items"] for lane in lanes),
         "speakers": len(confusions),
+        "by_lane": [{what: lane[what] for what in ("fold", "seed", "items", "wa", "uar")} for lane in lanes],
         "device": _distinct(lanes, "device"),
         "torch": _distinct(lanes, "torch"),
         "commit": _distinct(lanes, "commit"),
@@ -78,6 +79,14 @@ def question_rows(book: Book, lanes: Mapping[str, Sequence[Measured]]) -> list[R
             "answer": _answer(difference, len(confusions[0])),
         })  # fmt: skip
     return rows
+
+
+def _title(system: System, lanes: Sequence[Measured]) -> str:
+    """With where an AST starts from, on which its accuracy depends."""
+    if not lanes or system.settings.get("teacher.network") != "ast":
+        return system.title
+    start = "ImageNet weights" if lanes[0]["config"]["teacher"]["weights"] else "from scratch"
+    return f"{system.title}, {start}"
 
 
 def _network(config: Mapping[str, Any], stage: str) -> str:

@@ -141,4 +141,6 @@ def _line(cells: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return " ".join(map(str, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return " ".join(map(str, value)) if all(isinstance(v, str | float | int) for v in value) else json.dumps(value)
+    return value

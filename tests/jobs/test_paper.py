@@ -29,7 +29,7 @@ def test_tables_are_written_and_the_same_command_goes_on(words):
 
     done = job("paper.py", *flags, "--table", "2", timeout_s=280)
     assert done.returncode == 0, done.stderr
-    assert "4 of 4 lanes" in done.stderr
+    assert "4/4 lanes" in done.stderr
     measured = json.loads((root / "out" / "measured.json").read_text())
     assert len(measured) == 4
     assert {lane["protocol"] for lane in measured.values()} == {"speaker_folds"}

@@ -152,5 +152,30 @@ def test_results_of_another_program_are_refused(tmp_path):
     from reproduction.results import Results
 
     (tmp_path / "measured.json").write_text('{"a": {"wa": 1}}')
-    with pytest.raises(UserError, match=r"measured\.json: not results of jobs/paper.py"):
+    with pytest.raises(UserError, match=r"measured\.json: not results of jobs/paper.py .a lane without confusion"):
         Results(tmp_path / "measured.json")
+    (tmp_path / "measured.json").write_text('{"a": {"conf')
+    with pytest.raises(UserError, match="move it away"):
+        Results(tmp_path / "measured.json")
+
+
+def test_two_runs_add_to_one_file(tmp_path):
+    from reproduction.results import Results
+
+    one, other = (Results(tmp_path / "measured.json") for _ in range(2))
+    one.add({"a": lane(0)})
+    other.add({"b": lane(1)})
+    one.add({"c": lane(2)})
+    assert set(json.loads((tmp_path / "measured.json").read_text())) == {"a", "b", "c"}
+    assert "b" in one
+
+
+def test_where_an_ast_starts_from_is_in_its_title(book):
+    from reproduction.tables import accuracy_row
+
+    sizes = {"dim": 96, "student": {"depth": 1, "heads": 2}}
+    titles = [
+        accuracy_row("ast", book.system("ast"), [lane(config=sizes | {"teacher": teacher})], "emodb")["system"]
+        for teacher in ({"depth": 4, "heads": 3, "weights": weights} for weights in ("", "/deit"))
+    ]
+    assert titles == ["AST, tokens of 768, 12 blocks, from scratch", "AST, tokens of 768, 12 blocks, ImageNet weights"]
