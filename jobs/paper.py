@@ -10,25 +10,19 @@ fifth of all views, drawn after augmentation, which leaks. Nothing is chosen by 
 paper's, figures those of the last epoch.
 
 Ray trains each stage once and keeps it in HOME/stages; each finished lane is kept in OUT/measured.json, whoever trained
-it, so the same command goes on after any interruption, and other folds, seeds and machines add to the same tables.
+it, so the same command goes on after any interruption, and other seeds, systems and machines add to the same tables,
+which lie in a folder of OUT for each store and size.
 """
 
 import os
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from _cli import run
 
 from sermodels.errors import UserError
-
-if TYPE_CHECKING:
-    from reproduction.results import Results
-
-    from search.stage_graph import Place, Wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +37,7 @@ class Args:
     folds: tuple[int, ...] = ()  # if not given, all (of speaker-sentence the first five)
     seeds: tuple[int, ...] = (0,)
     ast_weights: Path | None = None  # folder of an ImageNet DeiT that AST at full size starts from
-    out: Path | None = None  # folder for tables and measured.json; if not given, HOME/paper
+    out: Path | None = None  # folder for measured.json and tables; if not given, HOME/paper
     home: Path = Path(os.environ.get("SER_HOME", "runs"))  # finished stages are kept in HOME/stages
     address: str | None = None  # of a Ray cluster
     cpus: float = 1  # cores, and threads, of a task
@@ -54,80 +48,49 @@ class Args:
 def main(args: Args) -> None:
     """Plan, train, write."""
     from _store import found  # so that --help answers at once
-    from reproduction.plan import Plan
+    from reproduction.plan import Plan, usual_folds
     from reproduction.results import Results
+    from reproduction.run import train
     from reproduction.systems import read_book
     from reproduction.writing import write_tables
 
-    from search.home import open_home
+    from search.home import open_home, outside_a_job
     from search.stage_graph import Place
     from sermodels.store import open_store
     from sermodels.store_fetch import is_address
 
-    book, home = read_book(), open_home(args.home)
+    book, home, store = read_book(), open_home(args.home), open_store(found(args.store))
+    out = outside_a_job("--out", args.out) if args.out else home.root / "paper"
     plan = Plan(
         book=book,
-        store=open_store(found(args.store)),
+        store=store,
         address=args.store if is_address(args.store) else None,
         stores=home.root / "stores",
         protocol=args.protocol,
         size=args.size,
-        folds=args.folds,
+        folds=args.folds or usual_folds(store, args.protocol),
         seeds=args.seeds,
         ast_weights=args.ast_weights,
         gpu=args.gpus > 0,
     )
+    plan.check()
     tables = list(book.tables) if args.table == "all" else [args.table]
-    wanted = plan.wanted(tables, args.systems)
-    out = args.out or home.root / "paper"
-    results = Results(out / "measured.json")
-    lanes = {key: name for name, one in wanted.items() for key in one.keys()}  # noqa: SIM118
-    missing = {key: name for key, name in lanes.items() if key not in results}
-    print(f"{len(lanes)} lanes of {len(wanted)} systems, {len(missing)} to train", file=sys.stderr)
+    wanted, results = plan.to_train(tables, args.systems), Results(out / "measured.json")
+    missing = {name: sum(key not in results for key in one.result_keys()) for name, one in wanted.items()}
+    print(f"{len(wanted)} systems, {sum(missing.values())} lanes to train", file=sys.stderr)
     if args.dry_run:
-        print("\n".join(f"{name}: {book.system(name).title}" for name in dict.fromkeys(missing.values())))
+        print("\n".join(f"{lanes} lanes of {name}: {book.system(name).title}" for name, lanes in missing.items()))
         return
+    plan.prepare([name for name, lanes in missing.items() if lanes])
     place = Place(stages=str(home.stages), cpus=args.cpus, gpus=args.gpus, owner="paper")
-    failures = _train([wanted[name] for name in dict.fromkeys(missing.values())], missing, place, results, args.address)
-    print(write_tables(plan, tables, wanted, results, out))
-    print(f"tables, as .md, .csv and .json, and {results.path.name} are in {out}", file=sys.stderr)
+    folder = out / f"{store.corpus}-{store.fingerprint[:8]}-{args.size}"
+    try:
+        failures = train(wanted, place, results, args.address)
+    finally:  # an interrupted run, too, shows what there is
+        print(write_tables(plan, tables, results, folder))
+        print(f"tables, as .md, .csv and .json, are in {folder}, all results in {results.path}", file=sys.stderr)
     if failures:
         raise UserError(f"{len(failures)} tasks failed, the first: {failures[0]}")
-
-
-def _train(
-    wanted: "Sequence[Wanted]", missing: dict[str, str], place: "Place", results: "Results", address: str | None
-) -> list[str]:
-    """Train and test, keeping each lane as it comes; returns why tasks failed.
-
-    Args:
-        wanted: configurations with a missing lane.
-        missing: the key of each missing lane → its system.
-        place: where to train.
-        results: to add to.
-        address: of a Ray cluster.
-    """
-    if not missing:
-        return []
-    from search.cluster import ray_session
-    from search.stage_graph import run_graph
-
-    failures, done, began = [], 0, time.monotonic()
-    with ray_session(address):
-        for lanes, failure in run_graph(wanted, place):
-            results.add(lanes)
-            failures += [failure] if failure else []
-            for key in lanes.keys() & missing.keys():
-                done += 1
-                lane, minutes = lanes[key], (time.monotonic() - began) / 60
-                left = minutes / done * (len(missing) - done)
-                figures = f"WA {lane['wa']:.3f}, UAR {lane['uar']:.3f}"
-                told = f"{missing[key]}, fold {lane['fold']}, seed {lane['seed']}: {figures}"
-                far = f"{done}/{len(missing)} lanes, {minutes:.0f} min, about {left:.0f} left"
-                print(f"{far}: {told}", file=sys.stderr, flush=True)
-            if failure:
-                print(f"failed: {failure}", file=sys.stderr, flush=True)
-    return failures
 
 
 if __name__ == "__main__":

@@ -53,9 +53,18 @@ def open_home(folder: Path) -> Home:
     Raises:
         UserError: a relative folder inside a Ray job, whose working directory is a temporary upload.
     """
+    return Home(root=outside_a_job("--home", folder).absolute())
+
+
+def outside_a_job(flag: str, folder: Path) -> Path:
+    """A folder that a flag names, which a Ray job does not take with it when it ends.
+
+    Raises:
+        UserError: a relative folder inside a Ray job.
+    """
     if not folder.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         raise UserError(
-            f"--home {folder}: a Ray job runs in a temporary copy of the project, and what it writes there is lost; "
-            f"give an absolute folder that every node sees, such as --home {Path.home() / 'ser-runs'}"
+            f"{flag} {folder}: a Ray job runs in a temporary copy of the project, and what it writes there is lost; "
+            f"give an absolute folder that every node sees, such as {flag} {Path.home() / 'ser-runs'}"
         )
-    return Home(root=folder.absolute())
+    return folder

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 
@@ -20,6 +21,7 @@ from sermodels.errors import UserError
 from sermodels.evaluate import confusion_by_speaker
 from sermodels.keys import stage_key
 from sermodels.memory import give_back, keep_freed
+from sermodels.metrics import uar, wa
 from sermodels.profile import count_parameters
 from sermodels.settings import to_plain
 from sermodels.splits import split
@@ -27,6 +29,7 @@ from sermodels.stages import STAGES, StageName, settings_of
 from sermodels.store import Store, open_store
 from sermodels.store_fetch import local_store
 
+Lane = tuple[int, int]  # fold and seed
 Measured = dict[str, Any]  # of one lane, plain JSON: see `_test`
 
 
@@ -39,9 +42,20 @@ class Wanted:
     store: str  # absolute path, the same on every node, or an address
     fingerprint: str  # of the store
 
-    def keys(self) -> dict[str, tuple[int, int]]:
-        """Names of its results, one a lane (fold, seed): the stage's key and its epochs."""
-        return {result_key(self, lane): lane for lane in self.config.lanes}
+    def result_key(self, lane: Lane) -> str:
+        """The name of a lane's result: what determined it, and after how many epochs."""
+        key = stage_key(self.config, self.fingerprint, lane, self.stage)
+        return f"{key}-{settings_of(self.stage, self.config).epochs:04}"
+
+    def result_keys(self) -> list[str]:
+        """Of its lanes, in their order."""
+        return [self.result_key(lane) for lane in self.config.lanes]
+
+    def only(self, lanes: Sequence[Lane]) -> "list[Wanted]":
+        """The same for some of its lanes: as few parts as folds × seeds can be made of."""
+        folds_of = {seed: tuple(fold for fold, own in lanes if own == seed) for _, seed in lanes}
+        parts = {folds: tuple(seed for seed in folds_of if folds_of[seed] == folds) for folds in folds_of.values()}
+        return [replace(self, config=replace(self.config, folds=folds, seeds=seeds)) for folds, seeds in parts.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +68,6 @@ class Place:
     owner: str  # who is said to have trained, in the training log
 
 
-def result_key(wanted: Wanted, lane: tuple[int, int]) -> str:
-    """Of one lane: what determined it, and after how many epochs."""
-    key = stage_key(wanted.config, wanted.fingerprint, lane, wanted.stage)
-    return f"{key}-{settings_of(wanted.stage, wanted.config).epochs:04}"
-
-
 def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str, Measured], str]]:
     """Train what is missing and test it; a Ray session is open.
 
@@ -68,8 +76,12 @@ def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str
         place: where.
 
     Yields:
-        For each task that tested something, as it ends: its results by `result_key`, and why it failed, or "".
+        For each task that tested something, as it ends: its results by `Wanted.result_key`, and why it failed, or "".
+
+    Raises:
+        UserError: no node has what a task uses.
     """
+    _require_room(place)
     task = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus)(_train)
     parts = [part for one in wanted for part in _parts(one, together=place.gpus > 0)]
     tested = {_name(part): part for part in parts}
@@ -89,19 +101,25 @@ def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str
         except ray.exceptions.RayTaskError as error:
             yield {}, f"{type(error.cause).__name__}: {error.cause}"
         except ray.exceptions.RayError as error:  # its process died, again and again
-            yield {}, f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            yield {}, f"{type(error).__name__}: {str(error).partition('.')[0]}"
+
+
+def _require_room(place: Place) -> None:
+    if place.cpus <= 0 or place.gpus < 0 or (place.gpus > 1 and place.gpus % 1):
+        raise UserError(f"--cpus {place.cpus} --gpus {place.gpus}: cores above 0; GPUs 0, a part of one, or whole ones")
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("CPU", 0) >= place.cpus and node.get("GPU", 0) >= place.gpus for node in nodes):
+        there = "; ".join(f"{node.get('CPU', 0):g} cores and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        raise UserError(f"--cpus {place.cpus:g} --gpus {place.gpus:g}: no node has as many; there are {there}")
 
 
 def _name(part: Wanted) -> tuple[str, ...]:
-    return (part.stage, *part.keys())
+    return (part.stage, *part.result_keys())
 
 
 def _parts(wanted: Wanted, *, together: bool) -> list[Wanted]:
     """What is trained in one task: all lanes as one program, or one lane."""
-    if together:
-        return [wanted]
-    lanes = wanted.config.lanes
-    return [replace(wanted, config=replace(wanted.config, folds=(fold,), seeds=(seed,))) for fold, seed in lanes]
+    return [wanted] if together else [part for lane in wanted.config.lanes for part in wanted.only([lane])]
 
 
 def _train(wanted: Wanted, place: Place, test: bool, *_before: Any) -> dict[str, Measured]:
@@ -116,13 +134,15 @@ def _train(wanted: Wanted, place: Place, test: bool, *_before: Any) -> dict[str,
     histories = chain.train(wanted.stage)[wanted.stage]
     results = [_test(chain, wanted, store, lane, histories[lane]) for lane in range(len(histories)) if test]
     give_back()
-    return dict(zip(wanted.keys(), results, strict=True)) if test else {}
+    return dict(zip(wanted.result_keys(), results, strict=True)) if test else {}
 
 
 def _test(chain: Chain, wanted: Wanted, store: Store, lane: int, history: Sequence[Mapping[str, float]]) -> Measured:
     """What a lane's network says of the clips its fold holds out, how it came there, and where it was trained."""
     config, stage, (fold, seed) = wanted.config, wanted.stage, wanted.config.lanes[lane]
     network, rows = chain.network(stage, lane), split(store, config.protocol, fold, config.split_seed).test
+    confusion = confusion_by_speaker(network, store, rows)
+    counts = np.sum([*confusion.values()], axis=0)
     best = max(range(len(history)), key=lambda epoch: history[epoch]["val_wa"])
     checkpoint = chain.cache.find(stage, stage_key(config, store.fingerprint, (fold, seed), stage), len(history))
     return {
@@ -134,11 +154,11 @@ def _test(chain: Chain, wanted: Wanted, store: Store, lane: int, history: Sequen
         "seed": seed,
         "epochs": len(history),
         "items": len(rows),
-        "wa": history[-1]["val_wa"],
-        "uar": history[-1]["val_uar"],
+        "wa": float(wa(counts)),
+        "uar": float(uar(counts)),
         "best_epoch": {"epoch": best + 1, "wa": history[best]["val_wa"], "uar": history[best]["val_uar"]},
         "emotions": list(store.emotions),
-        "confusion": confusion_by_speaker(network, store, rows),
+        "confusion": confusion,
         "parameters": count_parameters(network),
         "seconds": sum(epoch["seconds"] for epoch in history),
         "trained_by": checkpoint.about["computed by"] if checkpoint else None,

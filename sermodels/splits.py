@@ -78,6 +78,8 @@ def split(table: Table, protocol: Protocol, fold: int, seed: int) -> Split:
         test = np.flatnonzero(held & original)
         if not len(test):
             raise UserError(f"fold {fold} of protocol {protocol!r} has no clip to test in this store")
+        if not trained.any():
+            raise UserError(f"fold {fold} of protocol {protocol!r} leaves no clip to train on in this store")
         return Split(train=np.flatnonzero(trained), valid=test, test=test)
     if protocol == "utterance":
         group, (test, valid) = table.clip, _draw_clips(table, fold, seed)

@@ -7,9 +7,22 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from search.stage_graph import Measured, Wanted, result_key
+from search.stage_graph import Measured, Wanted
 from sermodels.errors import UserError
 from sermodels.files import replacing
+
+NEEDED = {
+    "fold",
+    "seed",
+    "wa",
+    "uar",
+    "items",
+    "best_epoch",
+    "epochs",
+    "confusion",
+    "trained_by",
+    "config",
+}  # of a lane
 
 
 class Results:
@@ -36,25 +49,38 @@ class Results:
             with replacing(self.path) as unfinished:
                 unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
 
+    def missing(self, wanted: Wanted) -> list[Wanted]:
+        """What is still to be measured of a configuration."""
+        return wanted.only([lane for lane in wanted.config.lanes if wanted.result_key(lane) not in self])
+
+    def of(self, wanted: Wanted) -> list[Measured]:
+        """The lanes of a configuration, each with its `key`: of its folds, and of every seed that has all of them.
+
+        Of the seeds asked for those too that lack some, if no seed is complete.
+        """
+        folds = wanted.config.folds
+        by_seed = {
+            seed: [
+                {"key": key, **self._lanes[key]}
+                for fold in folds
+                if (key := wanted.result_key((fold, seed))) in self._lanes
+            ]
+            for seed in sorted({lane["seed"] for lane in self._lanes.values()})
+        }
+        complete = [lane for lanes in by_seed.values() if len(lanes) == len(folds) for lane in lanes]
+        return complete or [lane for seed in wanted.config.seeds for lane in by_seed.get(seed, [])]
+
     def _read(self) -> dict[str, Measured]:
         if not self.path.exists():
             return {}
         try:
             lanes = json.loads(self.path.read_text("utf-8"))
-            if not all("confusion" in lane for lane in lanes.values()):
-                raise ValueError("a lane without confusion matrices")
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+            lacking = {name: NEEDED - lane.keys() for name, lane in lanes.items() if NEEDED - lane.keys()}
+        except (OSError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}: not results of jobs/paper.py ({error}): move it away") from None
+        for name, keys in lacking.items():
+            raise UserError(f"{self.path}: {name[:12]} has no {min(keys)}: not results of jobs/paper.py: move it away")
         return lanes
-
-    def of(self, wanted: Wanted) -> list[Measured]:
-        """All lanes of a configuration, those of other folds and seeds too; each with its `key`."""
-        found = [
-            {"key": key} | lane
-            for key, lane in self._lanes.items()
-            if key == result_key(wanted, (lane["fold"], lane["seed"]))
-        ]
-        return sorted(found, key=lambda lane: (lane["seed"], lane["fold"]))
 
 
 def pooled(lanes: Sequence[Measured]) -> dict[str, np.ndarray]:

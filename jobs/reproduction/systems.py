@@ -73,14 +73,14 @@ class Book:
     tables: dict[str, Table]
     questions: tuple[Question, ...]
 
-    def system(self, name: str) -> System:
-        """A system by its name.
+    def system(self, name: str, where: str = FILE.name) -> System:
+        """A system by its name; `where` says in an error who named it.
 
         Raises:
             UserError: there is none of this name.
         """
         if name not in self.systems:
-            raise UserError(f"--systems: {unknown('system', name, self.systems)}")
+            raise UserError(f"{where}: {unknown('system', name, self.systems)}")
         return self.systems[name]
 
     def config(self, name: str, size: Size, changes: Mapping[str, Any]) -> ChainConfig:

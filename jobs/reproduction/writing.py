@@ -3,18 +3,19 @@
 import csv
 import io
 import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.result import machine
 
 from reproduction.complexity import complexity_rows
 from reproduction.plan import Plan
 from reproduction.results import Results
 from reproduction.tables import Row, accuracy_row, literature_rows, question_rows
-from search.stage_graph import Wanted
 from sermodels.evaluate import chance
 from sermodels.files import replacing
+from sermodels.provenance import commit
 
 Columns = Mapping[str, Callable[[Row], str]]  # head → cell
 
@@ -28,7 +29,7 @@ def _interval(name: str, sign: str = "") -> Callable[[Row], str]:
         if row.get(name) is None:
             return ""
         value, low, high = row[name]
-        return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+        return f"{value:{sign}.1f}" + ("" if low is None else f" [{low:{sign}.1f}, {high:{sign}.1f}]")
 
     return cell
 
@@ -36,7 +37,12 @@ def _interval(name: str, sign: str = "") -> Callable[[Row], str]:
 def _measured(row: Row) -> str:
     if row.get("wa") is None:
         return row["note"]
-    return f"{row['wa']:.1f}" if row["wa_sd"] is None else f"{row['wa']:.1f} ± {row['wa_sd']:.1f}"
+    text = f"{row['wa']:.1f}" if row["wa_sd"] is None else f"{row['wa']:.1f} ± {row['wa_sd']:.1f}"
+    return f"{text} ({row['note']})" if "note" in row else text
+
+
+def _folds(row: Row) -> str:
+    return f"{row['folds']} × {row['seeds']}" if "folds" in row else ""
 
 
 BEST = "best epoch on test"
@@ -49,7 +55,7 @@ ACCURACY: Columns = {
     "paper's WA %": _number("printed_wa", 2),
     "difference": _number("difference", 1, "+"),
     BEST: _number("wa_best_epoch"),
-    "lanes": lambda row: str(row.get("lanes", "")),
+    "folds × seeds": _folds,
     "items": lambda row: str(row.get("items", "")),
 }
 QUESTIONS: Columns = {
@@ -57,7 +63,7 @@ QUESTIONS: Columns = {
     "UAR %": lambda row: "{:.1f} against {:.1f}".format(*row["uar"]),
     "difference [95 %]": _interval("uar_difference", "+"),
     "in WA [95 %]": _interval("wa_difference", "+"),
-    "lanes": lambda row: str(row["lanes"]),
+    "folds × seeds": _folds,
     "answer": lambda row: row["answer"],
 }
 COMPLEXITY: Columns = {
@@ -69,51 +75,62 @@ COMPLEXITY: Columns = {
     "paper ": lambda row: f"{row['printed_gmacs']} G" if row["printed_gmacs"] else "",
     "ms a clip": lambda row: f"{row['ms_a_clip']:.1f}",
 }
+MANY = (
+    "Intervals leave out what other seeds would have made of the same folds. So many questions at once have one answer "
+    "in twenty by chance."
+)
 
 
-def write_tables(plan: Plan, tables: Sequence[str], wanted: Mapping[str, Wanted], results: Results, out: Path) -> str:
-    """Write the tables, and the questions that they answer, to files in `out`; returns them as Markdown."""
-    book, corpus = plan.book, plan.store.corpus
-    lanes = {name: results.of(one) for name, one in wanted.items()}
-    about = {"protocol": plan.protocol, "size": plan.size, "corpus": corpus, "store": plan.store.fingerprint}
-    texts = []
-    for name in tables:
-        table = book.tables[name]
-        if name == "complexity":
-            rows = complexity_rows(book, table.rows)
-            text = markdown(
-                table.title, COMPLEXITY, rows, ["Full size, one clip at a time, one thread, this machine's CPU."]
-            )
-            write(out / name, text, rows, {"machine": platform.machine()})
-        else:
-            rows = [accuracy_row(row, book.system(row), lanes.get(row, ()), corpus) for row in table.rows]
-            rows += literature_rows(book, corpus) if table.literature else []
-            columns = ACCURACY if plan.protocol == "paper" else {k: v for k, v in ACCURACY.items() if k != BEST}
-            text = markdown(f"{table.title}, protocol {plan.protocol}", columns, rows, _remarks(plan, rows))
-            write(out / f"table-{name}.{plan.protocol}", text, rows, about)
-        texts.append(text)
-    if rows := question_rows(book, lanes):
-        text = markdown(f"What helps, protocol {plan.protocol}", QUESTIONS, rows, _remarks(plan, []))
-        write(out / f"questions.{plan.protocol}", text, rows, about)
+def write_tables(plan: Plan, tables: Sequence[str], results: Results, out: Path) -> str:
+    """Write tables, and the questions that all results so far answer, to files in `out`; returns them as Markdown."""
+    texts = [_complexity(plan, out) if name == "complexity" else _accuracy(plan, name, results, out) for name in tables]
+    if any(name != "complexity" for name in tables) and plan.protocol != "paper":
+        rows = question_rows(plan.book, {name: results.of(plan.wanted(name)) for name in plan.book.systems})
+        text = markdown(f"What helps, protocol {plan.protocol}", QUESTIONS, rows, [f"{_about(plan)} {MANY}"])
+        write(out / f"questions.{plan.protocol}", text, rows, _origin(plan))
         texts.append(text)
     return "\n".join(texts)
 
 
-def _remarks(plan: Plan, rows: Sequence[Row]) -> list[str]:
-    trained = [row for row in rows if row.get("wa") is not None]
-    about = plan.book.sizes[plan.size].about
-    said = [
-        f"Corpus {plan.store.corpus}, {about}. Figures of the last epoch; ± over lanes (folds × seeds); in brackets "
-        f"95 % intervals by bootstrap over the speakers; UAR of a guess {100 * chance(plan.store):.1f} %."
+def _accuracy(plan: Plan, name: str, results: Results, out: Path) -> str:
+    book, table = plan.book, plan.book.tables[name]
+    told = {"folds": len(plan.folds), "corpus": plan.store.corpus, "protocol": plan.protocol}
+    rows = [accuracy_row(row, book.system(row), results.of(plan.wanted(row)), **told) for row in table.rows]
+    rows += literature_rows(book, plan.store.corpus) if table.literature else []
+    columns = ACCURACY if plan.protocol == "paper" else {head: c for head, c in ACCURACY.items() if head != BEST}
+    trained = [row for row in rows if "wa" in row]
+    where = [
+        f"{what.capitalize()}: {', '.join(sorted({value for row in trained for value in row[what]}))}."
+        for what in ("device", "torch", "commit")
+        if trained
     ]
-    if plan.protocol == "paper":
-        said.append(
-            "**Leaks**: altered copies of most test views were trained on, and best epochs are chosen on the test set."
-        )
-    for what in ("device", "torch", "commit"):
-        if found := sorted({value for row in trained for value in row[what]}):
-            said.append(f"{what.capitalize()}: {', '.join(found)}.")
-    return [" ".join(said)]
+    text = markdown(f"{table.title}, protocol {plan.protocol}", columns, rows, [" ".join([_about(plan), *where])])
+    write(out / f"table-{name}.{plan.protocol}", text, rows, _origin(plan))
+    return text
+
+
+def _complexity(plan: Plan, out: Path) -> str:
+    table, about = plan.book.tables["complexity"], machine()
+    rows = complexity_rows(plan.book, table.rows)
+    said = f"The paper's networks at full size, not trained here; one clip at a time, one thread of {about['cpu']}."
+    text = markdown(table.title, COMPLEXITY, rows, [f"{said} Torch: {about['torch']}. Commit: {commit()}."])
+    write(out / "complexity", text, rows, {"machine": about, "commit": commit()})
+    return text
+
+
+def _origin(plan: Plan) -> dict[str, Any]:
+    of_store = {"corpus": plan.store.corpus, "store": plan.store.fingerprint}
+    return of_store | {"protocol": plan.protocol, "size": plan.size}
+
+
+def _about(plan: Plan) -> str:
+    said = (
+        f"Corpus {plan.store.corpus}, {plan.book.sizes[plan.size].about}. Figures of the last epoch; ± over folds and "
+        "seeds; in brackets 95 % intervals by bootstrap over the speakers, widened for their small number; UAR of a "
+        f"guess {100 * chance(plan.store):.1f} %."
+    )
+    leaks = "**Leaks**: altered copies of most test views were trained on; the best epoch is chosen on the test set."
+    return f"{said} {leaks}" if plan.protocol == "paper" else said
 
 
 def markdown(title: str, columns: Columns, rows: Sequence[Row], remarks: Sequence[str]) -> str:
@@ -130,7 +147,7 @@ def write(stem: Path, text: str, rows: Sequence[Row], about: Mapping[str, Any]) 
     writer = csv.DictWriter(table, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
-    plain = json.dumps({**about, "rows": list(rows)}, indent=1, ensure_ascii=False) + "\n"
+    plain = json.dumps({**about, "rows": list(rows)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     for suffix, content in ((".md", text), (".csv", table.getvalue()), (".json", plain)):
         with replacing(stem.with_name(stem.name + suffix)) as unfinished:
             unfinished.write_text(content, "utf-8")

@@ -5,7 +5,9 @@ B images, H × W pixels, D token size.
 
 import functools
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from sermodels.config import AST_OVERLAP
 from sermodels.errors import UserError
 from sermodels.networks import Output
 
-WEIGHTS = "model.safetensors"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 class Ast(nn.Module):
@@ -69,31 +71,37 @@ class Ast(nn.Module):
 def start_from_deit(network: Ast, folder: Path) -> None:
     """Take over the parameters of a distilled DeiT trained on ImageNet, all but the classifier's (Gong et al., 2.2).
 
-    The three colour channels of its patches are summed, its positions interpolated to this image's.
+    The three colour channels of its patches are summed, which is what a grey image in all three would meet; its
+    positions are interpolated to this image's. Pixels stay in 0…1.
 
     Args:
         network: changed in place.
         folder: of a DeiT of the same sizes as transformers saves one: config.json and WEIGHTS.
 
     Raises:
-        UserError: no such folder, or a network of other sizes.
+        UserError: no such folder, another kind of network, or one of other sizes.
     """
-    from transformers import DeiTModel
+    own = network.model.audio_spectrogram_transformer
+    found = _deit_parameters(folder, own.config)
+    patches, positions = "embeddings.patch_embeddings.projection.weight", "embeddings.position_embeddings"
+    found[patches] = found[patches].sum(1, keepdim=True)
+    found[positions] = _interpolated(found[positions], own.embeddings.get_shape(own.config))
+    own.load_state_dict(found)
 
-    weights_sha256(folder)  # says what is missing
+
+def width_of_deit(folder: Path) -> int:
+    """The token size of the network in a folder.
+
+    Raises:
+        UserError: no DeiT lies there.
+    """
     try:
-        found = DeiTModel.from_pretrained(
-            folder, add_pooling_layer=False, local_files_only=True, use_safetensors=True
-        ).state_dict()
-        patches = "embeddings.patch_embeddings.projection.weight"
-        positions = "embeddings.position_embeddings"
-        own = network.model.audio_spectrogram_transformer
-        found[patches] = found[patches].sum(1, keepdim=True)
-        rows, columns = own.embeddings.get_shape(own.config)
-        found[positions] = _interpolated(found[positions], (rows, columns))
-        own.load_state_dict(found)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}: not a DeiT of this network's sizes: {str(error).splitlines()[0]}") from None
+        described = json.loads((folder / CONFIG).read_text("utf-8"))
+        if described["model_type"] != "deit":
+            raise ValueError(f"a {described['model_type']}")
+        return int(described["hidden_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: not the folder of a distilled DeiT: {error}") from None
 
 
 @functools.cache
@@ -108,6 +116,27 @@ def weights_sha256(folder: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"teacher.weights: {folder / WEIGHTS}: cannot be read: {error.strerror}") from None
+
+
+def _deit_parameters(folder: Path, expected: Any) -> dict[str, Tensor]:
+    """What a folder holds, every parameter of it and in the sizes expected, by the names that an AST has, too."""
+    from safetensors import SafetensorError
+    from transformers import DeiTModel
+
+    width_of_deit(folder)  # says what is missing
+    weights_sha256(folder)
+    try:
+        model, loading = DeiTModel.from_pretrained(
+            folder, add_pooling_layer=False, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise UserError(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from None
+    if missing := sorted(loading["missing_keys"]):
+        raise UserError(f"{folder}: {len(missing)} parameters are missing, the first: {missing[0]}")
+    for size in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "patch_size"):
+        if (found := getattr(model.config, size)) != (needed := getattr(expected, size)):
+            raise UserError(f"{folder}: not a DeiT of this network's sizes: its {size} is {found}, expected {needed}")
+    return model.state_dict()
 
 
 def _interpolated(positions_1ND: Tensor, shape: tuple[int, int]) -> Tensor:

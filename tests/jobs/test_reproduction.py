@@ -2,8 +2,10 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sermodels.errors import UserError
@@ -42,6 +44,86 @@ def lane(fold=0, seed=0, hits=(5, 5), speakers=("a", "b"), **changes):
     } | changes
 
 
+def row_of(book, name, lanes, *, folds=2, protocol="speaker"):
+    from reproduction.tables import accuracy_row
+
+    return accuracy_row(name, book.system(name), lanes, folds=folds, corpus="emodb", protocol=protocol)
+
+
+@pytest.fixture
+def plan(book, store, tmp_path):
+    """Makes a plan on a store whose images are said to be the paper's in size."""
+    from reproduction.plan import Plan
+
+    def make(**changes):
+        usual = {"address": None, "stores": tmp_path, "protocol": "speaker", "size": "reduced", "folds": (0, 1)}
+        usual |= {"seeds": (0,), "ast_weights": None, "gpu": False}
+        return Plan(book=book, store=store, **usual | changes)
+
+    return make
+
+
+def test_rows_are_of_complete_seeds(plan, tmp_path):
+    """A seed of which one fold is missing would weigh the others' speakers double."""
+    from reproduction.results import Results
+
+    wanted, results = plan().wanted("student"), Results(tmp_path / "measured.json")
+    lanes = {(f, s): wanted.result_key((f, s)) for f in range(3) for s in range(3)}
+    results.add({lanes[1, 2]: lane(1, 2)})
+    assert results.of(wanted) == [], "of a seed that was not asked for, and not complete"
+    results.add({lanes[0, 0]: lane(0, 0)})
+    assert [(own["fold"], own["seed"]) for own in results.of(wanted)] == [(0, 0)]
+    results.add({lanes[1, 0]: lane(1, 0), lanes[2, 0]: lane(2, 0), lanes[0, 1]: lane(0, 1)})
+    assert [(own["fold"], own["seed"]) for own in results.of(wanted)] == [(0, 0), (1, 0)]
+    results.add({lanes[0, 2]: lane(0, 2)})
+    assert [(own["fold"], own["seed"]) for own in results.of(wanted)] == [(0, 0), (1, 0), (0, 2), (1, 2)]
+    assert results.of(plan().wanted("student-alpha-0")) == []
+    (missing,) = results.missing(plan(seeds=(0, 1)).wanted("student"))
+    assert (missing.config.folds, missing.config.seeds) == ((1,), (1,))
+
+
+def test_what_cannot_be_trained_is_said_beforehand(plan, tmp_path):
+    everything = ["1", "2", "complexity", "patches", "ablation"]
+    assert "ast" in plan().to_train(everything, ())
+    assert "septr-1" not in plan().to_train(everything, ())
+    assert {"ast", "ast-384", "septr-1"} <= plan(gpu=True, size="full").to_train(["2"], ()).keys()
+    assert list(plan().to_train(["complexity"], ())) == []
+    for changes, tables, only, message in [
+        ({}, ["1"], ["student"], "--systems student: is in none of the tables asked for"),
+        ({}, ["2"], ["septr-1"], "--systems septr-1: takes hours an epoch on a CPU: give --gpus"),
+        ({"ast_weights": tmp_path}, ["1"], [], f"--ast-weights {tmp_path}: no AST of this width"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            plan(**changes).to_train(tables, only)
+    with pytest.raises(UserError, match="not the folder of a distilled DeiT"):
+        plan(ast_weights=tmp_path, size="full", gpu=True).to_train(["2"], ())
+    for changes, message in [
+        ({"seeds": (0, 0)}, "--seeds 0 0: expected distinct numbers"),
+        ({"folds": (5,)}, "fold 5 does not exist"),
+        ({}, "patch 128x1 does not divide"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            plan(**changes).check()
+
+
+def test_weights_belong_to_the_ast_of_their_width(plan, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "deit", "hidden_size": 384}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    chosen = plan(ast_weights=tmp_path, size="full", gpu=True)
+    weights = {name: chosen.wanted(name).config.teacher.weights for name in ("teacher", "ast", "ast-384")}
+    assert weights == {"teacher": "", "ast": "", "ast-384": str(tmp_path)}
+
+
+def test_the_usual_folds_hear_everybody_once(store):
+    from reproduction.plan import usual_folds
+
+    assert usual_folds(store, "speaker") == usual_folds(store, "loso") == (0, 1, 2, 3, 4)
+    sentence = np.resize(np.array(["one", "two", "three"], dtype=object), len(store.speaker))
+    four = np.where(store.speaker == store.speaker[0], store.speaker[-1], store.speaker)
+    assert usual_folds(replace(store, sentence=sentence), "speaker-sentence") == (0, 1, 2, 3, 4)
+    assert usual_folds(replace(store, sentence=sentence, speaker=four), "speaker-sentence") == (0, 1, 2, 3)
+
+
 def test_every_row_and_question_names_a_system_and_every_system_has_a_configuration(book):
     for table in book.tables.values():
         assert all(book.system(row) for row in table.rows)
@@ -62,30 +144,41 @@ def test_the_papers_systems_are_the_defaults(book):
 
 def test_an_unknown_system_is_answered_with_the_nearest(book):
     with pytest.raises(UserError, match="--systems: unknown system 'studnet'; the nearest valid name is 'student'"):
-        book.system("studnet")
+        book.system("studnet", "--systems")
 
 
 def test_a_row_has_mean_spread_interval_and_the_papers_figure(book):
-    from reproduction.tables import accuracy_row
-
     lanes = [lane(0, hits=(5, 5)), lane(1, hits=(7, 9), speakers=("c", "d"))]
-    row = accuracy_row("student", book.system("student"), lanes, "emodb")
+    row = row_of(book, "student", lanes, protocol="paper")
     assert row["wa"] == pytest.approx(65)
     assert row["wa_sd"] == pytest.approx(21.2132, abs=1e-4)
     assert row["difference"] == pytest.approx(65 - 99.76)
     value, low, high = row["uar_pooled"]
     assert value == pytest.approx(65)
     assert low < value < high
-    assert (row["items"], row["lanes"], row["speakers"]) == (80, 2, 4)
+    assert (row["items"], row["folds"], row["seeds"], row["speakers"]) == (80, 2, 1, 4)
     assert row["wa_best_epoch"] == pytest.approx(75)
     assert row["network"] == "128 wide, 1 × 2"
-    assert row["keys"] == ["k00", "k10"]
+    assert [own["key"] for own in row["by_lane"]] == ["k00", "k10"]
+    assert "wa_best_epoch" not in row_of(book, "student", lanes), "under an honest protocol it would be a selection"
+
+
+def test_clips_that_several_seeds_answer_are_counted_once(book):
+    row = row_of(book, "student", [lane(0, 0), lane(0, 1), lane(1, 0), lane(1, 1)])
+    assert (row["items"], row["folds"], row["seeds"], row["lanes"]) == (80, 2, 2, 4)
+
+
+def test_a_row_of_some_folds_says_so_and_is_not_compared(book):
+    row = row_of(book, "student", [lane(0)], folds=5)
+    assert row["note"] == "incomplete: 1 of 5 folds"
+    assert "difference" not in row
+    assert row["uar_pooled"] == [pytest.approx(50), None, None], "one network says nothing of others"
 
 
 def test_what_was_not_trained_says_so_beside_the_papers_figure(book):
-    from reproduction.tables import accuracy_row, literature_rows
+    from reproduction.tables import literature_rows
 
-    row = accuracy_row("septr-1", book.system("septr-1"), [], "emodb")
+    row = row_of(book, "septr-1", [])
     assert (row["note"], row["printed_wa"]) == ("not trained here", 92.75)
     cited = literature_rows(book, "savee")
     assert [row["printed_wa"] for row in cited] == [93.75, 83.40, 92.50]
@@ -97,39 +190,35 @@ def test_questions_are_answered_on_common_lanes_only_and_doubt_is_said(book):
     from reproduction.tables import question_rows
 
     speakers = tuple("abcdefgh")
-    strong, weak = lane(hits=(9,) * 8, speakers=speakers), lane(hits=(5,) * 8, speakers=speakers)
-    noisy = lane(hits=(9, 1, 9, 1, 9, 1, 9, 2), speakers=speakers)
-    elsewhere = lane(fold=1, hits=(0,) * 8, speakers=speakers)
-    lanes = {"teacher": [strong, elsewhere], "teacher-squares": [weak], "teacher-none": [noisy], "ast": []}
+
+    def system(*hits):
+        """Four folds of two speakers each."""
+        return [lane(f, hits=hits[2 * f : 2 * f + 2], speakers=speakers[2 * f : 2 * f + 2]) for f in range(4)]
+
+    strong, weak, noisy = system(*[9] * 8), system(*[5] * 8), system(9, 1, 9, 1, 9, 1, 9, 2)
+    elsewhere = lane(fold=7, hits=(0, 0), speakers=("a", "b"))
+    lanes = {"teacher": [*strong, elsewhere], "teacher-squares": weak, "teacher-none": noisy, "ast": []}
     rows = {tuple(row["systems"]): row for row in question_rows(book, lanes)}
     assert set(rows) == {("teacher", "teacher-squares"), ("teacher", "teacher-none")}
     squares = rows["teacher", "teacher-squares"]
     assert squares["uar_difference"] == pytest.approx([40, 40, 40])
-    assert (squares["answer"], squares["lanes"]) == ("helps", 1)
-    swapped = question_rows(book, {"teacher": [weak], "teacher-squares": [strong], "teacher-none": [noisy]})
+    assert (squares["answer"], squares["folds"]) == ("helps", 4)
+    swapped = question_rows(book, {"teacher": weak, "teacher-squares": strong, "teacher-none": noisy})
     assert [row["answer"] for row in swapped] == ["harms", "not shown"]
-
-
-def test_few_speakers_show_nothing(book):
-    from reproduction.tables import question_rows
-
-    (row,) = question_rows(book, {"teacher": [lane(hits=(9, 9))], "teacher-none": [lane(hits=(1, 1))]})
-    assert row["answer"] == "not shown"
+    (alone,) = question_rows(book, {"teacher": strong[:1], "teacher-squares": weak[:1]})
+    assert alone["answer"] == "not shown"
+    assert alone["uar_difference"] == [pytest.approx(40), None, None]
 
 
 def test_files_hold_the_same_rows(book, tmp_path):
-    from reproduction.tables import accuracy_row
     from reproduction.writing import ACCURACY, markdown, write
 
-    rows = [
-        accuracy_row("teacher", book.system("teacher"), [lane()], "emodb"),
-        accuracy_row("ast", book.system("ast"), [], "emodb"),
-    ]
+    rows = [row_of(book, "teacher", [lane(0), lane(1, speakers=("c", "d"))]), row_of(book, "ast", [])]
     text = markdown("Title", ACCURACY, rows, ["A remark."])
     write(tmp_path / "table-1.speaker", text, rows, {"corpus": "emodb"})
     shown = (tmp_path / "table-1.speaker.md").read_text().splitlines()
     assert shown[0] == "## Title"
-    assert "50.0 | 50.0 [50.0, 50.0]" in shown[4]
+    assert "50.0 ± 0.0 | 50.0 [50.0, 50.0]" in shown[4]
     assert "not trained here" in shown[5]
     assert len({line.count("|") for line in shown[2:6]}) == 1, "as many cells as columns"
     table = list(csv.DictReader((tmp_path / "table-1.speaker.csv").open()))
@@ -151,8 +240,8 @@ def test_complexity_of_a_small_network_is_that_of_its_configuration(book):
 def test_results_of_another_program_are_refused(tmp_path):
     from reproduction.results import Results
 
-    (tmp_path / "measured.json").write_text('{"a": {"wa": 1}}')
-    with pytest.raises(UserError, match=r"measured\.json: not results of jobs/paper.py .a lane without confusion"):
+    (tmp_path / "measured.json").write_text(json.dumps({"a": {"confusion": {}}}))
+    with pytest.raises(UserError, match=r"measured\.json: a has no best_epoch: not results of jobs/paper.py"):
         Results(tmp_path / "measured.json")
     (tmp_path / "measured.json").write_text('{"a": {"conf')
     with pytest.raises(UserError, match="move it away"):
@@ -171,11 +260,9 @@ def test_two_runs_add_to_one_file(tmp_path):
 
 
 def test_where_an_ast_starts_from_is_in_its_title(book):
-    from reproduction.tables import accuracy_row
-
     sizes = {"dim": 96, "student": {"depth": 1, "heads": 2}}
     titles = [
-        accuracy_row("ast", book.system("ast"), [lane(config=sizes | {"teacher": teacher})], "emodb")["system"]
+        row_of(book, "ast", [lane(config=sizes | {"teacher": teacher})])["system"]
         for teacher in ({"depth": 4, "heads": 3, "weights": weights} for weights in ("", "/deit"))
     ]
     assert titles == ["AST, tokens of 768, 12 blocks, from scratch", "AST, tokens of 768, 12 blocks, ImageNet weights"]

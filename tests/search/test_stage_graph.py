@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from search.cluster import ray_session
-from search.stage_graph import Place, Wanted, result_key, run_graph
+from search.stage_graph import Place, Wanted, run_graph
 from sermodels import training_log
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.data import TrialData
+from sermodels.errors import UserError
 from sermodels.metrics import uar, wa
 
 
@@ -50,14 +51,14 @@ def test_shared_stages_are_trained_once_and_tested_as_alone(ray, place, wanted, 
     for lanes, failure in run_graph([teacher, student, other, student], place):
         assert failure == ""
         found |= lanes
-    assert set(found) == {key for one in (teacher, student, other) for key in one.keys()}  # noqa: SIM118
+    assert set(found) == {key for one in (teacher, student, other) for key in one.result_keys()}
     trained = entries(place)
     assert len(trained) == len(set(trained)), "no epoch twice"
     assert len(trained) == 2 * (2 + 2 + 2 * 2), "lanes × epochs of a teacher, a match and two students"
 
     alone = Chain(student.config, TrialData(store, student.config), StageCache(tmp_path / "alone")).run()
     for lane, expected in zip(student.config.lanes, alone.val_uar, strict=True):
-        lane_found = found[result_key(student, lane)]
+        lane_found = found[student.result_key(lane)]
         assert (lane_found["uar"], (lane_found["fold"], lane_found["seed"])) == (expected, lane)
         assert lane_found["best_epoch"]["wa"] >= lane_found["wa"]
         counts = sum(np.array(counts) for counts in lane_found["confusion"].values())
@@ -81,6 +82,28 @@ def test_a_configuration_that_diverges_costs_only_itself(ray, place, wanted):
     assert len(failures) == 2
     assert all("NonFiniteLossError: student stage, epoch" in failure for failure in failures)
     assert sum(len(lanes) for lanes, _ in ends) == 2
+
+
+@pytest.mark.parametrize(
+    ("uses", "message"),
+    [
+        ({"gpus": 100}, "no node has as many; there are"),
+        ({"cpus": 0}, "cores above 0"),
+        ({"gpus": 1.5}, "or whole ones"),
+    ],
+)
+def test_what_no_node_has_is_said_instead_of_waited_for(ray, place, wanted, uses, message):
+    with pytest.raises(UserError, match=message):
+        next(run_graph([wanted("teacher")], replace(place, **uses)))
+
+
+def test_some_lanes_are_asked_for_in_as_few_parts_as_possible(wanted):
+    whole = wanted("teacher")
+    whole = replace(whole, config=replace(whole.config, folds=(0, 1, 2), seeds=(0, 1, 2)))
+    assert whole.only(whole.config.lanes) == [whole]
+    parts = whole.only([(0, 0), (2, 0), (1, 1), (0, 2), (2, 2)])
+    assert [(part.config.folds, part.config.seeds) for part in parts] == [((0, 2), (0, 2)), ((1,), (1,))]
+    assert whole.only([]) == []
 
 
 def test_a_store_that_is_another_is_refused(ray, place, wanted):

@@ -204,6 +204,10 @@ def test_a_fold_without_clips_is_named():
     apart = of_clips(["a", "b"] * 5, [0, 1] * 5, ["s", "t"] * 5)  # each speaker says a sentence of his own
     with pytest.raises(UserError, match="has no clip to test in this store"):
         [split(apart, "speaker_sentence_folds", fold, seed=0) for fold in range(4)]
+    # What b says is all that a says, too, but once.
+    one_text = of_clips(["a"] * 6 + ["b"] * 6, [0, 1] * 6, ["s", "t"] * 3 + ["s"] * 6)
+    with pytest.raises(UserError, match="leaves no clip to train on"):
+        [split(one_text, "speaker_sentence_folds", fold, seed=seed) for fold in range(3) for seed in range(4)]
 
 
 def test_too_few_speakers_or_clips_are_counted_and_the_way_out_is_named():

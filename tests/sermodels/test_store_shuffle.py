@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sermodels.store_shuffle import shuffled
+from sermodels.store_shuffle import shuffled, shuffled_fingerprint
 
 
 def test_every_image_keeps_its_columns_and_loses_their_order(store, tmp_path):
@@ -21,6 +21,7 @@ def test_every_image_keeps_its_columns_and_loses_their_order(store, tmp_path):
 def test_the_copy_is_another_store_of_the_same_clips(store, tmp_path):
     copy, other = (shuffled(store, tmp_path / f"{seed}.arrow", seed) for seed in (0, 1))
     assert len({store.fingerprint, copy.fingerprint, other.fingerprint}) == 3
+    assert copy.fingerprint == shuffled_fingerprint(store), "known before it is written"
     assert copy.corpus == "synthetic, columns shuffled"
     for column in ("speaker", "emotion", "view", "clip", "sentence", "duration_s"):
         assert np.array_equal(getattr(copy, column), getattr(store, column)), column

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import DeiTConfig, DeiTModel
 
 from sermodels.build import build_teacher
@@ -33,7 +34,7 @@ def deit(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("dim", "heads", "parameters", "gmacs"),
-    [(768, 12, 85_373_959, 12.82), (384, 12, 21_453_319, 3.31)],
+    [(768, 12, 85_373_959, 12.82), (384, 6, 21_453_319, 3.31)],
     ids=["768, as the paper's text", "384, as its count of parameters"],
 )
 def test_sizes_of_both_readings_of_the_paper(dim, heads, parameters, gmacs):
@@ -91,9 +92,34 @@ def test_positions_keep_their_place_when_they_are_interpolated(deit):
     assert torch.allclose(own, source, atol=1e-6)
 
 
-def test_weights_of_another_size_are_refused(deit):
-    with pytest.raises(UserError, match="not a DeiT of this network's sizes"):
-        ast(dim=48, weights=str(deit))
+@pytest.mark.parametrize(
+    ("changes", "size"), [({"dim": 48}, "hidden_size"), ({"heads": 4}, "num_attention_heads"), ({"depth": 3}, "layers")]
+)
+def test_weights_of_another_size_are_refused(deit, changes, size):
+    """Of other heads, too, whose tensors have the same shapes."""
+    with pytest.raises(UserError, match=f"not a DeiT of this network's sizes: its .*{size} is"):
+        ast(**changes, weights=str(deit))
+
+
+def test_what_is_no_whole_deit_is_refused(deit, tmp_path):
+    def variant(name, change_config=lambda text: text, change=lambda tensors: tensors):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(change_config((deit / "config.json").read_text()))
+        save_file(change(load_file(deit / "model.safetensors")), folder / "model.safetensors", {"format": "pt"})
+        return folder
+
+    half = variant("half", change=lambda tensors: dict(list(tensors.items())[::2]))
+    with pytest.raises(UserError, match=r"half: .* parameters are missing, the first"):
+        ast(weights=str(half))
+    with pytest.raises(UserError, match="not the folder of a distilled DeiT: a vit"):
+        ast(weights=str(variant("vit", lambda text: text.replace('"deit"', '"vit"'))))
+    junk = variant("junk")
+    (junk / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(UserError, match="junk: cannot be loaded"):
+        ast(weights=str(junk))
+    with pytest.raises(UserError, match="nowhere: not the folder of a distilled DeiT"):
+        ast(weights=str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def septr(patch="8x8", depth=1, image=IMAGE, **changes):
 
 @pytest.mark.parametrize(("patch", "parameters", "gmacs"), [("1x1", 8_730_633, 175.56), ("16x16", 8_734_983, 0.64)])
 def test_sizes_are_those_that_the_paper_prints(patch, parameters, gmacs):
-    """8.7 M and 0.6 G; of 1×1 patches it prints 143.2 G, which is this without the products of attention."""
+    """8.7 M and 0.6 G; of 1×1 patches it prints 143.2 G, which is about this without the products of attention."""
     network = septr(patch, 3, (128, 128), dim=256, mlp=256, head_dim=256, heads=5, precision="float32")
     assert count_parameters(network) == parameters
     assert round(count_macs(network, (128, 128)) / 1e9, 2) == gmacs
@@ -34,6 +34,8 @@ def test_macs_are_those_counted_by_hand():
 
     by_hand = embed + block(columns, rows + 1) + block(rows, columns + 1) + dim * 7
     assert count_macs(septr(), IMAGE) == by_hand
+    products = columns * 2 * (rows + 1) ** 2 * inner + rows * 2 * (columns + 1) ** 2 * inner
+    assert count_macs(septr(), IMAGE, attention=False) == by_hand - products
 
 
 def test_a_vertical_block_looks_along_frequency_and_a_horizontal_one_along_time():

@@ -1,0 +1,52 @@
+"""Training what the tables miss, lane by lane, telling how far it is."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from reproduction.results import Results
+from search.stage_graph import Measured, Place, Wanted
+
+
+def train(wanted: Mapping[str, Wanted], place: Place, results: Results, address: str | None) -> list[str]:
+    """Train and test what is missing of some systems, keeping each lane as it comes; returns why tasks failed.
+
+    Args:
+        wanted: the systems by name.
+        place: where to train.
+        results: what there is, and where to add to.
+        address: of a Ray cluster; None: see `ray_session`.
+    """
+    parts = [part for one in wanted.values() for part in results.missing(one)]
+    if not parts:
+        return []
+    from search.cluster import ray_session
+    from search.stage_graph import run_graph
+
+    names = {key: name for name, one in wanted.items() for key in one.result_keys() if key not in results}
+    told, failures = _Progress(names), []
+    with ray_session(address):
+        for lanes, failure in run_graph(parts, place):
+            results.add(lanes)
+            told(lanes)
+            if failure:
+                failures.append(failure)
+                print(f"failed: {failure}", file=sys.stderr, flush=True)
+    return failures
+
+
+class _Progress:
+    """A line on standard error for each lane."""
+
+    def __init__(self, names: Mapping[str, str]):
+        self._names, self._done, self._began = names, 0, time.monotonic()
+
+    def __call__(self, lanes: Mapping[str, Measured]) -> None:
+        for key, lane in lanes.items():
+            self._done += 1
+            minutes, of = (time.monotonic() - self._began) / 60, len(self._names)
+            left = minutes / self._done * (of - self._done)
+            figures = f"WA {lane['wa']:.3f}, UAR {lane['uar']:.3f}"
+            what = f"{self._names[key]}, fold {lane['fold']}, seed {lane['seed']}: {figures}"
+            far = f"{self._done}/{of} lanes, {minutes:.0f} min, about {left:.0f} left"
+            print(f"{far}: {what}", file=sys.stderr, flush=True)
