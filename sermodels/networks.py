@@ -81,11 +81,12 @@ class Network(nn.Module):
     def _tokens(self, images_B1HW: Tensor) -> Tensor:
         x = self.stem(images_B1HW)
         if self.encoding == "ice":
-            x = torch.cat([x, self.positions.expand(len(x), -1, -1, -1)], dim=1)
+            x = torch.cat([x, self.positions.expand(x.shape[0], -1, -1, -1)], dim=1)
         x_BND = self.embed(x)
         if self.encoding in ("sinusoidal", "learned"):
             x_BND = x_BND + self.positions
-        return torch.cat([self.token.expand(len(x_BND), 1, -1), x_BND], dim=1)
+        # Not len(): a graph that is exported would keep the size of its example's batch.
+        return torch.cat([self.token.expand(x_BND.shape[0], 1, -1), x_BND], dim=1)
 
     def _add_encoding(self, image: tuple[int, int], tokens: int, dim: int) -> None:
         if self.encoding == "ice":

@@ -59,7 +59,7 @@ class SepTr(nn.Module):
         """(B, 1, H, W) with pixels in 0…1 → logits (B, K) and features (B, D)."""
         x_BFTD = self.embed(images_B1HW).unflatten(1, (self.rows, self.columns))
         x_BFTD = x_BFTD + self.row_positions + self.column_positions
-        token_BD = self.token.expand(len(x_BFTD), -1)
+        token_BD = self.token.expand(x_BFTD.shape[0], -1)
         for vertical, horizontal in zip(self.vertical, self.horizontal, strict=True):
             x_BTFD, token_BD = along_last(vertical, x_BFTD.transpose(1, 2), token_BD)
             x_BFTD, token_BD = along_last(horizontal, x_BTFD.transpose(1, 2), token_BD)
