@@ -41,7 +41,7 @@ def test_tables_are_written_and_the_same_command_goes_on(words):
     planned = job_here("paper.py", *flags, "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "2 systems, 4 lanes to train" in planned.stderr
-    assert "2 lanes of student: its student" in planned.stdout
+    assert "2 lanes of student: student of that teacher" in planned.stdout
     assert not (root / "out").exists()
 
     done = job("paper.py", *flags, timeout_s=280)
