@@ -88,9 +88,11 @@ def main(args: Args) -> None:
     folder = out / f"{store.corpus}-{store.fingerprint[:8]}-{args.size}"
     try:
         failures = train(wanted, place, results, args.address)
-    finally:  # an interrupted run, too, shows what there is
-        print(write_tables(plan, tables, results, folder))
-        print(f"tables, as .md, .csv and .json, are in {folder}, all results in {results.path}", file=sys.stderr)
+    except KeyboardInterrupt:  # shows what there is, but for what has to be timed
+        write_tables(plan, [name for name in tables if name != "complexity"], results, folder)
+        raise
+    print(write_tables(plan, tables, results, folder))
+    print(f"tables, as .md, .csv and .json, are in {folder}, all results in {results.path}", file=sys.stderr)
     if failures:
         raise UserError(f"{len(failures)} tasks failed, the first: {failures[0]}")
 

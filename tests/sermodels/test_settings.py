@@ -78,7 +78,7 @@ def test_a_key_like_no_other_is_answered_with_all_valid_names():
         ("teacher.lr", None, "number"),
         ("teacher", 3, "Teacher"),
         ("encoding", "rope", "'none', 'ice', 'sinusoidal' or 'learned'"),
-        ("protocol", "loso", "'paper', 'utterance' or 'speaker'"),
+        ("protocol", "by speaker", "'speaker', 'utterance', 'paper', 'utterance_folds'"),
         ("folds", 2, "tuple"),
         ("folds", [0, "one"], "integer"),
         ("teacher.stem", "16", "tuple"),
