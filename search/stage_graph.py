@@ -31,6 +31,7 @@ from sermodels.store_fetch import local_store
 
 Lane = tuple[int, int]  # fold and seed
 Measured = dict[str, Any]  # of one lane, plain JSON: see `_test`
+SIGN_OF_LIFE_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str
 
     Yields:
         For each task that tested something, as it ends: its results by `Wanted.result_key`, and why it failed, or "".
+        Neither, every SIGN_OF_LIFE_S in which none ended.
 
     Raises:
         UserError: no node has what a task uses.
@@ -95,9 +97,9 @@ def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str
             before = [tasks[_name(step)]]
     pending = [tasks[name] for name in tested]
     while pending:
-        (ended,), pending = ray.wait(pending, num_returns=1)
+        ended, pending = ray.wait(pending, num_returns=1, timeout=SIGN_OF_LIFE_S)
         try:
-            yield ray.get(ended), ""
+            yield ray.get(ended[0]) if ended else {}, ""
         except ray.exceptions.RayTaskError as error:
             yield {}, f"{type(error.cause).__name__}: {error.cause}"
         except ray.exceptions.RayError as error:  # its process died, again and again

@@ -15,7 +15,7 @@ loso                    leave one speaker out
 sentence_folds          a fifth of the sentences: text-independent
 speaker_sentence_folds  one of 5 × 5 parts, by speakers and by sentences; trained on clips that share neither with it
 
-Of the latter the first 5 folds hear each speaker and each sentence once, all 25 each clip. Original views only.
+Of the latter, with 5 speakers or more, the first 5 folds hear each speaker once, all 25 each clip. Original views only.
 """
 
 from dataclasses import dataclass

@@ -97,6 +97,13 @@ def test_what_no_node_has_is_said_instead_of_waited_for(ray, place, wanted, uses
         next(run_graph([wanted("teacher")], replace(place, **uses)))
 
 
+def test_long_work_gives_signs_of_life(ray, place, wanted, monkeypatch):
+    monkeypatch.setattr("search.stage_graph.SIGN_OF_LIFE_S", 0.05)
+    ends = list(run_graph([wanted("student")], place))
+    assert ({}, "") in ends
+    assert sum(len(lanes) for lanes, _ in ends) == 2, "and nothing is lost by it"
+
+
 def test_some_lanes_are_asked_for_in_as_few_parts_as_possible(wanted):
     whole = wanted("teacher")
     whole = replace(whole, config=replace(whole.config, folds=(0, 1, 2), seeds=(0, 1, 2)))
