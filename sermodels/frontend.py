@@ -34,7 +34,7 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hamming_window(settings.win_length, dtype=torch.float64))
         self.register_buffer("filters_MF", _mel_filters(settings))
         self.bins = [_heard(filters) for filters in self.filters_MF.split(BANDS_AT_ONCE)]
-        weights_TW = _columns(torch.eye(self._frames()), settings.width)
+        weights_TW = columns(torch.eye(self.frames()), settings.width)
         weights_TW[0] = 1  # so that there is one even if a clip ends before the first column's middle
         self.register_buffer("shown", weights_TW.any(dim=1).nonzero().squeeze(1))  # frames that columns are made from
 
@@ -56,11 +56,11 @@ class LogMel(nn.Module):
         power = self._power_of(framed, shown)
         peak = self._peak(framed, shown, power).clamp(min=torch.finfo(power.dtype).tiny)
         level_db = (10 * torch.log10(power / peak)).clamp(min=self.settings.floor_db)
-        image_MT = power.new_zeros(*power.shape[:-1], self._frames())
+        image_MT = power.new_zeros(*power.shape[:-1], self.frames())
         image_MT[..., shown] = 1 - level_db / self.settings.floor_db
-        return _columns(image_MT, self.settings.width).half().float()
+        return columns(image_MT, self.settings.width).half().float()
 
-    def _frames(self) -> int:
+    def frames(self) -> int:
         """T, of a clip of full length."""
         size = self.settings.n_fft
         return 1 + (self.settings.clip_samples + 2 * (size // 2) - size) // self.settings.hop_length
@@ -74,7 +74,7 @@ class LogMel(nn.Module):
         waveform = waveform[..., : self.settings.clip_samples].double()
         samples, hop, size = waveform.shape[-1], self.settings.hop_length, self.settings.win_length
         before = self.settings.n_fft // 2 - (self.settings.n_fft - size) // 2
-        frames = min(self._frames(), -(-(samples + before) // hop))
+        frames = min(self.frames(), -(-(samples + before) // hop))
         return F.pad(waveform, (before, (frames - 1) * hop + size - before - samples)).unfold(-1, size, hop)
 
     def _power_of(self, framed: Tensor, frames: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ def _heard(filters_MF: Tensor) -> slice:
     return slice(int(bins.min()), int(bins.max()) + 1)
 
 
-def _columns(image: Tensor, width: int) -> Tensor:
+def columns(image: Tensor, width: int) -> Tensor:
     """Interpolate the time axis alone, linearly: (..., M, T) → (..., M, width)."""
     stacked = image.reshape(-1, *image.shape[-2:])
     return F.interpolate(stacked, size=width, mode="linear").reshape(*image.shape[:-1], width)
