@@ -4,6 +4,7 @@ PYTHON ?= python3
 HOME_DIR ?= runs
 NAME := demo-$(shell date +%Y%m%d-%H%M%S)
 BIN := .venv/bin
+CORPUS := $(HOME_DIR)/corpora/synthetic
 STORE := $(HOME_DIR)/stores/synthetic.arrow
 
 .DEFAULT_GOAL := help
@@ -22,9 +23,9 @@ setup: .venv/installed  ## Make .venv and install the project in it.
 	touch $@
 
 sweep: setup  ## Search on the built-in corpus, export the best configuration to best/.
-	$(BIN)/python jobs/build_store.py --corpus synthetic --root $(HOME_DIR)/corpora/synthetic --out $(STORE)
+	$(BIN)/python jobs/build_store.py --corpus synthetic --root $(CORPUS) --out $(STORE)
 	$(BIN)/python jobs/sweep.py --store $(STORE) --preset demo --name $(NAME) --home $(HOME_DIR)
-	$(BIN)/python jobs/export_best.py --sweep $(NAME) --home $(HOME_DIR) --out best
+	$(BIN)/python jobs/export_best.py --sweep $(NAME) --home $(HOME_DIR) --out best --store $(STORE) --recordings $(CORPUS)
 
 dashboard: setup  ## Open a sweep's study in optuna-dashboard: make dashboard SWEEP=first
 	@test -f '$(HOME_DIR)/studies/$(SWEEP).journal' || { echo "error: SWEEP='$(SWEEP)': there are: $$(cd $(HOME_DIR)/studies && ls | sed 's/.journal$$//' | xargs)" >&2; exit 2; }

@@ -1,15 +1,19 @@
 """Name the emotion in recordings.
 
     python jobs/predict.py best anger.wav other.flac
-    python jobs/predict.py best *.wav --json > answers.jsonl
+    python jobs/predict.py best recordings/ --json > answers.jsonl      # a folder, with all below it
+    python jobs/predict.py best interview.mp3 --every 1.0               # a curve over time
+    cat anger.wav | python jobs/predict.py best -
 
 Any sample rate and channel count that libsndfile reads: WAV, FLAC, OGG, MP3. A table, or with --json one line of JSON a
-file. A file that cannot be read has a line on standard error; the others are answered, and the exit code is 2. Four
-seconds to start, then some 70 files a second.
+file. A model hears the first seconds of a recording, as many as it was trained on; with --every it hears all of it, up
+to an hour, in windows that begin so many seconds apart, and the answer is the mean over them. A file that cannot be
+read has a line on standard error; the others are answered, and the exit code is 2. Needs no PyTorch.
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +25,7 @@ from tyro.conf import Positional, arg
 from sermodels.errors import UserError
 
 if TYPE_CHECKING:
-    from sermodels.bundle import Bundle
+    from sermodels.deploy.recogniser import Recogniser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,52 +33,65 @@ class Args:
     """The command line."""
 
     model: Annotated[Positional[Path], arg(metavar="DIR")]  # folder made by jobs/export_best.py or jobs/train.py --out
-    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE")]  # recordings
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE")]  # recordings, folders, or - for standard input
     json: bool = False  # one JSON object a line instead of a table
+    every: float | None = None  # seconds between the starts of windows; hears long recordings to their end
+    threads: int = 1  # cores to use
 
 
 def main(args: Args) -> None:
     """Answer file by file."""
-    from _device import use  # so that --help answers at once
+    from _progress import counted  # so that --help answers at once
 
-    from sermodels.bundle import load_bundle
+    from sermodels.deploy.listening import listen, recordings
+    from sermodels.deploy.recogniser import Recogniser
 
     if not args.files:
-        raise UserError("no recordings given: name one file or more behind the model's folder")
-    use("cpu", threads=1)
+        raise UserError("no recordings given: name files or folders behind the model's folder, or - for standard input")
+    if args.every is not None and not 0.01 <= args.every <= 600:
+        raise UserError(f"--every {args.every:g}: must be 0.01 to 600 seconds")
     sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold anything
-    bundle, failed = load_bundle(args.model), False
-    head = ["file", "emotion", "probability", *bundle.emotions]
-    widths = [max(len(str(path)) for path in ("file", *args.files)), max(map(len, head[1:]))]
-    widths += [max(len(name), 5) for name in head[2:]]
-    if not args.json:
-        print(aligned(head, widths))
-    for path in args.files:
-        try:
-            answer = _answer(bundle, path)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed = True
-            continue
-        print(json.dumps(answer) if args.json else aligned(_cells(**answer), widths), flush=True)
+    model, files, windows = Recogniser(args.model, args.threads), recordings(args.files), args.every is not None
+    table, failed, longer = _Table(model, files, windows=windows), 0, 0
+    with counted("recordings") as progress:
+        for done, heard in enumerate(listen(model, files, args.every), start=1):
+            if isinstance(heard, UserError):
+                print(f"error: {heard}", file=sys.stderr)
+                failed += 1
+            else:
+                longer += heard.duration_s > model.clip_s and not windows
+                answer = heard.plain(model, windows=windows)
+                print(json.dumps(answer) if args.json else table.lines(**answer), flush=True)
+            progress(done, len(files))
+    if longer:
+        some = f"{longer} of {len(files)} recordings are" if len(files) > 1 else "the recording is"
+        print(f"{some} longer than the {model.clip_s:g} s that were heard; --every 1 hears all", file=sys.stderr)
     if failed:
         sys.exit(2)
 
 
-def _answer(bundle: "Bundle", path: Path) -> dict[str, Any]:
-    import torch
+class _Table:
+    """The lines of a table whose head comes with the first of them."""
 
-    from sermodels.audio import load
+    def __init__(self, model: "Recogniser", files: Sequence[Path], *, windows: bool):
+        spans = ["from", "to"] if windows else []
+        self.head = ["file", *spans, "emotion", "probability", *model.emotions]
+        self.widths = [max(len(str(path)) for path in ("file", *files)), *(7 for _ in spans)]
+        self.widths += [max(map(len, (*model.emotions, "emotion"))), len("probability")]
+        self.widths += [max(len(name), 5) for name in model.emotions]
+        self.empty = True
 
-    waveform = torch.from_numpy(load(path, bundle.frontend.sample_rate_hz))
-    probabilities = dict(zip(bundle.emotions, bundle.classify([waveform])[0].tolist(), strict=True))
-    emotion = max(probabilities, key=probabilities.get)
-    answer = {"file": str(path), "emotion": emotion, "probability": probabilities[emotion]}
-    return answer | {"probabilities": probabilities}
+    def lines(self, file: str, curve: Sequence[dict[str, Any]] = (), **answer: Any) -> str:
+        """Of one file: its windows, if it was heard in any, and the whole."""
+        rows = [[file, f"{part['from_s']:.2f}", f"{part['to_s']:.2f}", *_cells(**part)] for part in curve]
+        rows.append([file, *(("all", "mean") if curve else ()), *_cells(**answer)])
+        head = [self.head] if self.empty else []
+        self.empty = False
+        return "\n".join(aligned(row, self.widths) for row in (*head, *rows))
 
 
-def _cells(file: str, emotion: str, probability: float, probabilities: dict[str, float]) -> list[str]:
-    return [file, emotion, *(f"{value:.3f}" for value in (probability, *probabilities.values()))]
+def _cells(emotion: str, probability: float, probabilities: dict[str, float], **_: float) -> list[str]:
+    return [emotion, *(f"{value:.3f}" for value in (probability, *probabilities.values()))]
 
 
 if __name__ == "__main__":

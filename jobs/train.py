@@ -2,12 +2,14 @@
 
     python jobs/train.py --store runs/stores/emodb.arrow
     python jobs/train.py --store STORE --config best/config.yaml --out DIR
+    python jobs/train.py --store STORE --config best/config.yaml --out final --all-data
     python jobs/train.py --store STORE teacher.depth=2 student.lr=3e-4 'folds=[0, 1]'
 
 Settings are those of sermodels/config.py: the paper's, if not given. Progress goes to standard error; standard output
 has one line of JSON, the validation figures, on a CPU the same to the bit for the same chain. --out writes the student
-for jobs/predict.py and jobs/evaluate.py. Interrupted, it goes on from the last epoch. On one core a step of the paper's
-teacher takes about 0.45 s, of its student 0.06 s: on EmoDB the whole is about 3 hours.
+as jobs/export_best.py writes a sweep's best. --all-data trains a configuration that has been chosen on train and
+validation side together, for as many epochs; the test side stays aside. Interrupted, it goes on from the last epoch. On
+one core a step of the paper's teacher takes about 0.45 s, of its student 0.06 s: on EmoDB the whole is about 3 hours.
 """
 
 import json
@@ -35,6 +37,7 @@ class Args:
     home: Path = Path(os.environ.get("SER_HOME", "runs"))  # finished stages are kept in HOME/stages
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1  # of PyTorch on the CPU
+    all_data: bool = False  # train on the validation side, too: for a configuration that has been chosen
     out: Path | None = None  # folder for the student of the first fold and seed; an older one is replaced
 
 
@@ -49,12 +52,14 @@ def main(args: Args) -> None:
     from sermodels.cache import StageCache
     from sermodels.chain import Chain
     from sermodels.data import TrialData
+    from sermodels.deploy.complete import complete
     from sermodels.evaluate import run_figures
     from sermodels.stages import NonFiniteLossError
     from sermodels.store import open_store
 
     config = parse(ChainConfig, load_yaml(args.config), str(args.config)) if args.config else ChainConfig()
-    config = parse(ChainConfig, merged(to_plain(config), parse_overrides(args.settings)), "command line")
+    changes = parse_overrides(args.settings) | ({"all_data": True, "folds": config.folds[:1]} if args.all_data else {})
+    config = parse(ChainConfig, merged(to_plain(config), changes), "command line")
     if args.out:
         check_replaceable(args.out)
     device, store = use(args.device, args.threads), open_store(found(args.store))
@@ -70,7 +75,7 @@ def main(args: Args) -> None:
     figures, student = run_figures(result, store, config), chain.network("student", 0)
     if args.out:
         parts = {"emotions": store.emotions, "frontend": store.frontend, "network": student, "metrics": figures}
-        write_bundle(args.out, config=config, **parts)
+        write_bundle(args.out, config=config, finish=complete, **parts)
     print(json.dumps(figures["validation"] | {FINGERPRINT: store.fingerprint}))
 
 

@@ -2,15 +2,16 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from search.tracking.tracker import OUTCOME, Tracker
-from sermodels.bundle import Bundle, load_bundle, write_bundle
+from sermodels.bundle import Bundle, check_replaceable, load_bundle, write_bundle
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
@@ -52,17 +53,24 @@ def bundle_winner(
     return metrics
 
 
-def export_best(tracker: Tracker, sweep: str, out: Path) -> Bundle:
+def export_best(
+    tracker: Tracker, sweep: str, out: Path, finish: Callable[[Path], None] = lambda _: None
+) -> tuple[Bundle, Run]:
     """Fetch a finished sweep's bundle from its run, check it, and put it at `out` as a whole.
 
     Args:
         tracker: where the sweep was logged.
         sweep: its name.
         out: a folder that does not exist, or holds an earlier bundle.
+        finish: called with the folder before it takes its place, to add to it; if it raises, `out` stays as it is.
+
+    Returns:
+        The bundle, and the sweep's run.
 
     Raises:
         UserError: no such sweep; one without a winner; a bundle that is not whole; an `out` that is something else.
     """
+    check_replaceable(out)
     run = tracker.find_sweep(sweep)
     if run.data.tags.get(OUTCOME) != "finished":
         state = run.data.tags.get(OUTCOME, "still running")
@@ -85,5 +93,6 @@ def export_best(tracker: Tracker, sweep: str, out: Path) -> Bundle:
             frontend=bundle.frontend,
             network=bundle.network,
             metrics=bundle.metrics,
+            finish=finish,
         )
-    return load_bundle(out)
+    return load_bundle(out), run

@@ -74,6 +74,11 @@ def make_plan(store: Path, preset: str, overrides: Iterable[str] = (), address: 
                 f"preset {preset}: protocol {config.protocol!r} is for a fixed configuration: a search would choose on "
                 "its test set; use speaker or utterance, and jobs/train.py for this one"
             )
+        if config.all_data:
+            raise UserError(
+                f"preset {preset}: all_data is for the last training of a configuration that has been chosen, by "
+                "jobs/train.py --all-data: a search would choose on clips that were trained on"
+            )
         for fold in config.folds:
             if not len(split(opened, config.protocol, fold, config.split_seed).train):
                 raise UserError(f"fold {fold} of protocol {config.protocol!r} has no training rows in {store}")

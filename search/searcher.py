@@ -91,7 +91,7 @@ class StudySearcher(Searcher):
             return
         elif trial.kind == "confirmation":
             if result.get("outcome") == FINISHED:
-                self._ledger.confirm(trial.params, float(result["score"]))
+                self._ledger.confirm(trial.params, float(result["score"]), result["lanes"])
         else:
             self._tell(trial.number, result, error)
 

@@ -4,8 +4,8 @@ Every proposal is a trial of the study, in one of Optuna's states: RUNNING, COMP
 PRUNED (stopped by the scheduler, its value the last score reported) or FAIL. Its user attributes: `params` (dotted keys
 of ChainConfig → values), `trial_id` (Tune's), `copy_of` (number of the trial that was trained in its place, having the
 same params), `interrupted` (its driver died), and `val_uar_std` of its last result. Attributes of the study itself:
-`about` (how it began, see resume.py), `confirmed` (the scores of the best on fresh seeds), `retried` (numbers of failed
-trials whose configurations were proposed again).
+`about` (how it began, see resume.py), `confirmed` and `confirmed_lanes` (scores of the best on fresh seeds), `retried`
+(numbers of failed trials whose configurations were proposed again).
 """
 
 from collections.abc import Mapping
@@ -83,6 +83,11 @@ def confirmed(study: optuna.Study) -> dict[str, float]:
     return study.user_attrs.get("confirmed", {})
 
 
+def confirmed_lanes(study: optuna.Study) -> dict[str, dict[str, float]]:
+    """Key of the params → lane ("fold 0, seed 2") → validation UAR, of each configuration that was confirmed."""
+    return study.user_attrs.get("confirmed_lanes", {})
+
+
 def failures(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that failed by themselves and were not proposed again since."""
     retried = set(study.user_attrs.get("retried", ()))
@@ -155,9 +160,11 @@ class Ledger:
         self.study.set_user_attr("retried", retried)
         return len(failed)
 
-    def confirm(self, params: Mapping[str, Any], score: float) -> None:
-        """Write down what a configuration reached on fresh seeds."""
-        self.study.set_user_attr("confirmed", {**confirmed(self.study), Space.key(params): score})
+    def confirm(self, params: Mapping[str, Any], score: float, lanes: Mapping[str, float]) -> None:
+        """Write down what a configuration reached on fresh seeds: the mean, and each lane's."""
+        key = Space.key(params)
+        self.study.set_user_attr("confirmed_lanes", {**confirmed_lanes(self.study), key: dict(lanes)})
+        self.study.set_user_attr("confirmed", {**confirmed(self.study), key: score})
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._id(number))

@@ -26,7 +26,7 @@ from search.resume import Beginning, Mode, begin, exists, put_aside, require_mod
 from search.scheduler import scheduler
 from search.searcher import StudySearcher
 from search.space import Space, configure
-from search.study import best, confirmed, open_study, params_of
+from search.study import best, confirmed, confirmed_lanes, open_study, params_of
 from search.tracking.runs import OUTCOME, WINNER, Runs, run_key
 from search.tracking.spool import Spool
 from search.tracking.sync import settle, tracked
@@ -214,7 +214,8 @@ class _Sweep:
         figures = {"val_uar": chosen.value}
         if (score := again.get(Space.key(winner))) is not None:
             figures["confirmed_val_uar"] = score
-        metrics = self._bundle(winner, {"sweep": self.name, "params": winner, **figures})
+        lanes = {"confirmed_lanes": confirmed_lanes(study).get(Space.key(winner), {})}
+        metrics = self._bundle(winner, {"sweep": self.name, "params": winner, **figures, **lanes})
         child = run_key(self.id, "trial", winner)
         self.runs.crown(child)
         figures |= {"test_uar": metrics["test"]["uar"], "test_wa": metrics["test"]["wa"]}

@@ -6,13 +6,15 @@
     frontend.yaml      FrontEnd settings
     metrics.json       figures of the run, with `store_fingerprint`: what it was trained on
 
+Exported (deploy/complete.py), it has an ONNX graph, an example, a card and a manifest beside them.
+
 K emotions, H × W pixels.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from torch import Tensor
 
 from sermodels.build import build_student
 from sermodels.config import ChainConfig, FrontEnd
+from sermodels.deploy.names import ADDED
 from sermodels.errors import UserError
 from sermodels.frontend import log_mel
 from sermodels.lanes import ROWS_AT_ONCE
@@ -81,6 +84,7 @@ def write_bundle(
     frontend: FrontEnd,
     network: Network,
     metrics: Mapping[str, Any],
+    finish: Callable[[Path], None] = lambda _: None,
 ) -> None:
     """Write a bundle as a whole, or nothing. An older bundle at `out` is replaced, with all that is in it.
 
@@ -91,6 +95,7 @@ def write_bundle(
         frontend: of the store it was trained on.
         network: the student, on any device.
         metrics: plain JSON values, among them FINGERPRINT.
+        finish: called with the folder before it takes its place, to add to it; if it raises, nothing is written.
 
     Raises:
         UserError: `out` is something else than a bundle, or cannot be written.
@@ -106,6 +111,7 @@ def write_bundle(
             figures = json.dumps(to_plain(metrics), indent=2, ensure_ascii=False)
             (unfinished / METRICS).write_text(figures + "\n", encoding="utf-8")
             (unfinished / WEIGHTS).write_bytes(save(parameters))  # save_file would make it readable to its owner alone
+            finish(unfinished)
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error}") from None
 
@@ -119,8 +125,8 @@ def check_replaceable(out: Path) -> None:
     if not os.path.lexists(out):
         return
     found = {path.name for path in out.iterdir()} if out.is_dir() else {"a file"}
-    if found and found != set(FILES):
-        other = ", ".join(sorted(found - set(FILES))[:3]) or "only a part of a bundle"
+    if found and found - set(ADDED) != set(FILES):
+        other = ", ".join(sorted(found - {*FILES, *ADDED})[:3]) or "only a part of a bundle"
         raise UserError(f"{out}: exists and is not a model's folder (found {other}): give another --out")
 
 

@@ -149,6 +149,7 @@ class ChainConfig:
     student: Student = field(default_factory=Student)
     protocol: Protocol = "speaker"
     split_seed: int = 0  # which speakers or clips are set aside for test, and how folds are dealt
+    all_data: bool = False  # train on the validation side, too: the last training of a configuration already chosen
     folds: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0,)  # of initial parameters and batch order
     precision: Precision = "float32"
@@ -164,6 +165,12 @@ class ChainConfig:
             values = getattr(self, name)
             distinct = len(set(values)) == len(values) > 0 and min(values) >= 0
             _require(distinct, name, values, "one or more distinct numbers, 0 or more")
+        if self.all_data:
+            own = self.protocol in ("speaker", "utterance")
+            _require(
+                own, "protocol", self.protocol, "speaker or utterance with all_data: others have no validation side"
+            )
+            _require(len(self.folds) == 1, "folds", self.folds, "one with all_data: they would train on the same clips")
         if self.teacher.network != "vit":
             self._require_peer()
 

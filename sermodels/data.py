@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sermodels.config import ChainConfig
-from sermodels.splits import split
+from sermodels.splits import Split, split
 from sermodels.store import Store
 
 
@@ -18,7 +18,7 @@ from sermodels.store import Store
 class FoldRows:
     """Rows of one fold, as numbers into the trial's R rows."""
 
-    train: Tensor  # int64, every view
+    train: Tensor  # int64, every view; with `all_data` of the validation side, too
     valid: Tensor  # int64, original views (any view under `paper`)
 
 
@@ -30,7 +30,7 @@ class TrialData:
     """
 
     def __init__(self, store: Store, config: ChainConfig, device: str = "cpu"):
-        splits = {fold: split(store, config.protocol, fold, config.split_seed) for fold in config.folds}
+        splits = {fold: _sides(store, config, fold) for fold in config.folds}
         rows = np.unique(np.concatenate([np.concatenate([s.train, s.valid]) for s in splits.values()]))
         self.fingerprint = store.fingerprint
         self.classes = len(store.emotions)
@@ -51,6 +51,10 @@ class TrialData:
         else:
             pixels = self._resident[rows]
         return pixels.to(self.dtype).unsqueeze(-3)
+
+
+def _sides(store: Store, config: ChainConfig, fold: int) -> Split:
+    return split(store, config.protocol, fold, config.split_seed, all_data=config.all_data)
 
 
 def _fold_rows(rows: np.ndarray, train: np.ndarray, valid: np.ndarray, device: str) -> FoldRows:

@@ -31,6 +31,7 @@ LEAKING = (
     "leaking: under protocol 'paper' validation and test are the same rows, and altered views of their clips "
     "were trained on; no estimate of accuracy on new speakers"
 )
+TRAINED_ON = "the validation side was trained on, too: its figures say nothing; the test side was not"
 FIXED_ONLY = "validation and test are the same rows: figures of a fixed configuration, not of one chosen by them"
 
 
@@ -94,7 +95,7 @@ def sides(store: Store, config: ChainConfig) -> dict[str, Any]:
     """
     described = {}
     for fold in config.folds:
-        divided = split(store, config.protocol, fold, config.split_seed)
+        divided = split(store, config.protocol, fold, config.split_seed, all_data=config.all_data)
         described[f"fold {fold}"] = {side: describe(store, getattr(divided, side)) for side in SIDES}
     return described
 
@@ -147,7 +148,8 @@ def test_report(networks: Sequence[Network], store: Store, config: ChainConfig) 
 
     Returns:
         Plain JSON: `wa`, `uar`, `macro_f1` as means over lanes, each with `…_std`; `lanes`, the figures of each;
-        `confusion` ([true][predicted], counts) of the exported lane, the first, and `confusion_all_lanes`, summed;
+        `confusion` ([true][predicted], counts) of the exported lane, the first, `confusion_by_speaker`, the same by
+        speaker, and `confusion_all_lanes`, summed;
         `emotions`, naming their rows; `by_speaker`, the `clips`, `wa` and `uar` of each, means over lanes; `rows`,
         `clips` and `speakers` of the test side; `chance`, `protocol`, and `caveat`: None, or why the figures mean
         little.
@@ -167,6 +169,7 @@ def test_report(networks: Sequence[Network], store: Store, config: ChainConfig) 
         **describe(store, rows[0]),
         "emotions": list(store.emotions),
         "confusion": scores[0].confusion,
+        "confusion_by_speaker": _confusion_by_speaker(store, rows[0], answers[0]),
         "confusion_all_lanes": np.sum([s.confusion for s in scores], axis=0).tolist(),
         "lanes": lanes,
         "by_speaker": _by_speaker(store, rows, answers),
@@ -181,7 +184,11 @@ def confusion_by_speaker(network: nn.Module, store: Store, rows: np.ndarray) -> 
         store: with the network's emotions and front-end.
         rows: (n,) row numbers, n ≥ 1.
     """
-    answers, found = _answers(network, store, rows), {}
+    return _confusion_by_speaker(store, rows, _answers(network, store, rows))
+
+
+def _confusion_by_speaker(store: Store, rows: np.ndarray, answers: np.ndarray) -> dict[str, list[list[int]]]:
+    found = {}
     for speaker in np.unique(store.speaker[rows]).tolist():
         theirs = store.speaker[rows] == speaker
         counts = confusion_matrix(store.emotion[rows[theirs]], answers[theirs], len(store.emotions))
@@ -198,6 +205,8 @@ def caveat(config: ChainConfig) -> str | None:
     """Why figures under this configuration's protocol mean little, or None."""
     if config.protocol == "paper":
         return LEAKING
+    if config.all_data:
+        return TRAINED_ON
     return FIXED_ONLY if config.protocol in FIXED else None
 
 

@@ -1,5 +1,6 @@
-"""Writing files so that a killed process leaves the old one or the new one; and what it leaves of lines appended."""
+"""Writing files so that a killed process leaves the old one or the new one; of lines appended; hashes."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -48,6 +49,15 @@ def whole_lines(file: int) -> int:
             return start + newline + 1
         end = start
     return 0
+
+
+def file_sha256(path: Path) -> str | None:
+    """Hash of a file in hex, None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _is_alive(pid: int) -> bool:

@@ -29,7 +29,7 @@ def stage_material(config: ChainConfig, fingerprint: str, lane: tuple[int, int],
         fold, seed = lane
         material |= {
             "store": fingerprint,
-            "split": {"protocol": config.protocol, "seed": config.split_seed, "fold": fold},
+            "split": {"protocol": config.protocol, "seed": config.split_seed, "fold": fold} | _sides(config),
             "seed": seed,
             "precision": config.precision,
             "shape": _shared(config) | {"encoding": config.encoding},
@@ -53,6 +53,11 @@ def stage_key(config: ChainConfig, fingerprint: str, lane: tuple[int, int], stag
     """Sha256 of the canonical JSON of `stage_material`, in hex."""
     canonical = json.dumps(stage_material(config, fingerprint, lane, stage), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _sides(config: ChainConfig) -> dict[str, Any]:
+    """Nothing for the usual sides: keys of before there were others stay what they were."""
+    return {"all_data": True} if config.all_data else {}
 
 
 def _shared(config: ChainConfig) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import functools
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,15 @@ def provenance(device: str = "cpu") -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "commit": commit(),
     }
+
+
+def cpu_model() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        named = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        named = None
+    return named[1] if named else platform.processor() or "unknown"
 
 
 @functools.cache

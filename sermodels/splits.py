@@ -51,7 +51,7 @@ class Split:
     test: np.ndarray
 
 
-def split(table: Table, protocol: Protocol, fold: int, seed: int) -> Split:
+def split(table: Table, protocol: Protocol, fold: int, seed: int, *, all_data: bool = False) -> Split:
     """Divide the rows of a store.
 
     Args:
@@ -59,6 +59,7 @@ def split(table: Table, protocol: Protocol, fold: int, seed: int) -> Split:
         protocol: see the head of this file.
         fold: 0 … `count_folds` − 1; which part validates.
         seed: of the draw.
+        all_data: train on the validation side's clips, too, in every view; `utterance` and `speaker` alone.
 
     Raises:
         UserError: the store has fewer folds than asked for, too few speakers, sentences or clips for any, or none for
@@ -87,7 +88,7 @@ def split(table: Table, protocol: Protocol, fold: int, seed: int) -> Split:
         group, (test, valid) = table.speaker, _draw_speakers(table, fold, seed)
     in_test, in_valid = np.isin(group, test), np.isin(group, valid)
     return Split(
-        train=np.flatnonzero(~in_test & ~in_valid),
+        train=np.flatnonzero(~in_test if all_data else ~in_test & ~in_valid),
         valid=np.flatnonzero(in_valid & original),
         test=np.flatnonzero(in_test & original),
     )

@@ -11,11 +11,11 @@ import pyarrow as pa
 from sermodels.config import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
-from sermodels.files import remove_leftovers, replacing
+from sermodels.files import file_sha256, remove_leftovers, replacing
 from sermodels.frontend import VIEWS
 from sermodels.settings import parse, to_plain
 from sermodels.store import Manifest, Store, fingerprint, open_store, rows_sha256, schema, with_manifest
-from sermodels.store_render import Recipe, Row, file_sha256, render
+from sermodels.store_render import Recipe, Row, render
 
 Progress = Callable[[int, int], None]  # utterances done, of how many
 Skipped = dict[str, str | None]  # a recording left out: id, reason, source_sha256

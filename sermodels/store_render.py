@@ -3,7 +3,6 @@
 The bytes are the same whatever the number of workers. H image height, W image width.
 """
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -15,7 +14,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ from sermodels import audio
 from sermodels.config import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Utterance
 from sermodels.errors import UserError
+from sermodels.files import file_sha256
 from sermodels.frontend import VIEWS, log_mel, view
 from sermodels.store import sha256
 
@@ -71,15 +70,6 @@ def render(utterances: Sequence[Utterance], recipe: Recipe, workers: int) -> Ite
     with _one_thread():
         for chunk in chunks:
             yield from work(chunk)
-
-
-def file_sha256(path: Path) -> str | None:
-    """Hash of a file in hex, None if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _in_processes(work: partial[list[Clip]], chunks: list[Sequence[Utterance]], workers: int) -> Iterator[Clip]:

@@ -13,6 +13,7 @@ from sermodels.build import build_student
 from sermodels.bundle import FINGERPRINT, write_bundle
 from sermodels.config import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
+from sermodels.deploy.complete import complete
 from sermodels.settings import merged, parse
 from sermodels.store import Store
 from sermodels.store_build import build
@@ -57,14 +58,14 @@ def tiny_config() -> Callable[..., ChainConfig]:
 
 @pytest.fixture(scope="session")
 def model(store: Store, tiny_config: Callable[..., ChainConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a student that was not trained. Read-only."""
+    """An exported student that was not trained. Read-only."""
     config = tiny_config(dim=32)
     network = build_student(config, store.pixels.shape[1:], len(store.emotions), seed=0)
     with torch.no_grad():
         network.classify.weight *= 20  # a fresh network is never sure of anything
     out = tmp_path_factory.mktemp("model") / "best"
     parts = {"emotions": store.emotions, "frontend": store.frontend, "network": network}
-    write_bundle(out, config=config, metrics={FINGERPRINT: store.fingerprint}, **parts)
+    write_bundle(out, config=config, metrics={FINGERPRINT: store.fingerprint}, finish=complete, **parts)
     return out
 
 

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from platform import processor, python_version
+from platform import python_version
 from typing import Any
 
 import torch
 
-from sermodels.provenance import commit
+from sermodels.provenance import commit, cpu_model
 
 _COMPARISONS = {"≥": operator.ge, "≤": operator.le}
 _PACKAGES = ("torch", "torchaudio", "librosa", "pyarrow", "ray", "optuna", "mlflow")
@@ -76,21 +75,13 @@ def record(result: Result, command: str) -> str:
 def machine() -> dict[str, Any]:
     """The machine, and the versions of what is installed on it; nothing is imported for that."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),  # those that this process may use
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": python_version(),
         **{name: found for name in _PACKAGES if (found := _version(name))},
     }
-
-
-def _cpu_model() -> str:
-    try:
-        named = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        named = None
-    return named[1] if named else processor() or "unknown"
 
 
 def _version(package: str) -> str | None:

@@ -36,6 +36,7 @@ DECIDED = {  # field → another value, and the stages whose keys it changes
     "student.depth": (2, MATCH),
     "student.heads": (4, MATCH),
     "protocol": ("utterance", TEACHER),
+    "all_data": (True, TEACHER),
     "split_seed": (1, TEACHER),
     "folds": ([1, 0], NONE),  # a lane is keyed by its own fold and seed, whatever others are trained beside it
     "seeds": ([1, 0], NONE),

@@ -1,0 +1,7 @@
+"""What the files of an exported model are called that a bundle (bundle.py) alone does not have."""
+
+MODEL = "model.onnx"
+EXAMPLE = "example.wav"  # of the built-in corpus: nobody's voice
+CARD = "README.md"
+MANIFEST = "manifest.json"
+ADDED = (MODEL, EXAMPLE, CARD, MANIFEST)

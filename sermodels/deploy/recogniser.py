@@ -1,0 +1,119 @@
+"""Name the emotion in recordings with onnxruntime, numpy and soundfile alone: no PyTorch.
+
+    from sermodels.deploy.recogniser import Recogniser
+    model = Recogniser("best")
+    print(model.answer("recording.wav"))
+
+n waveforms, K emotions, D embedding size, w windows.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from sermodels import audio
+from sermodels.deploy.names import MODEL
+from sermodels.errors import UserError
+
+AT_ONCE = 16  # waveforms a call: more are not answered faster
+LONGEST_S = 3600.0  # of a recording heard in windows
+
+
+class Answers(NamedTuple):
+    """What a model says of n waveforms, float32."""
+
+    probabilities: np.ndarray  # (n, K); a row sums to 1
+    logits: np.ndarray  # (n, K)
+    embedding: np.ndarray  # (n, D): what enters the classifier
+
+
+class Recogniser:
+    """An opened model.
+
+    Attributes:
+        emotions: class i is emotions[i].
+        sample_rate_hz: of the waveforms it takes.
+        clip_s: seconds it hears of one; what comes later is ignored, see `windows`.
+    """
+
+    def __init__(self, model: str | Path, threads: int = 1):
+        """Open the `model.onnx` of a folder.
+
+        Args:
+            model: a folder written by jobs/export_best.py or jobs/train.py --out.
+            threads: cores that a call may use.
+
+        Raises:
+            UserError: no such folder, or a model that is missing, damaged or of another kind.
+        """
+        path = Path(model) / MODEL
+        if not Path(model).is_dir():
+            made = "expected one written by jobs/export_best.py or jobs/train.py --out"
+            raise UserError(f"{model}: no such folder; {made}")
+        if not path.is_file():
+            raise UserError(f"{path}: missing; export the model again")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            about = self._session.get_modelmeta().custom_metadata_map
+            self.emotions: tuple[str, ...] = tuple(json.loads(about["emotions"]))
+            self.sample_rate_hz, self.clip_s = int(about["sample_rate_hz"]), float(about["clip_s"])
+        except KeyError as missing:
+            raise UserError(f"{path}: does not say its {missing}: not a model exported here") from None
+        except Exception as error:  # onnxruntime's errors have no base of their own
+            raise UserError(f"{path}: damaged: {' '.join(str(error).split())}; export it again") from None
+
+    def answer(self, path: str | Path) -> dict[str, float]:
+        """The probability of each emotion in a recording of any rate and length; its first `clip_s` seconds are heard.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        waveform = audio.load(Path(path), self.sample_rate_hz, LONGEST_S)
+        return self.named(self.run([waveform]).probabilities[0])
+
+    def named(self, probabilities: np.ndarray) -> dict[str, float]:
+        """Probabilities of shape (K,) by emotion."""
+        return dict(zip(self.emotions, probabilities.tolist(), strict=True))
+
+    def run(self, waveforms: Sequence[np.ndarray]) -> Answers:
+        """Answer waveforms.
+
+        Args:
+            waveforms: n ≥ 1 of them, each (samples,) float32 at `sample_rate_hz`, of at least 0.1 s.
+        """
+        parts = [self._batch(waveforms[start : start + AT_ONCE]) for start in range(0, len(waveforms), AT_ONCE)]
+        return Answers(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def windows(self, waveform: np.ndarray, every_s: float) -> tuple[np.ndarray, Answers]:
+        """Hear a long recording in windows of `clip_s` seconds.
+
+        Args:
+            waveform: (samples,) float32 at `sample_rate_hz`.
+            every_s: seconds from the start of a window to that of the next; less than `clip_s`, and they overlap.
+
+        Returns:
+            Start of each window in seconds, (w,), and their answers. The last window is the first that reaches the end
+            of the recording.
+        """
+        clip, hop = round(self.clip_s * self.sample_rate_hz), max(1, round(every_s * self.sample_rate_hz))
+        shortest = round(audio.MIN_DURATION_S * self.sample_rate_hz)
+        behind = max(0, len(waveform) - clip)  # samples that the first window does not hear
+        starts = [
+            start for start in range(0, behind + hop, hop) if len(waveform) - start >= min(shortest, len(waveform))
+        ]
+        answers = self.run([waveform[start : start + clip] for start in starts])
+        return np.array(starts) / self.sample_rate_hz, answers
+
+    def _batch(self, waveforms: Sequence[np.ndarray]) -> Answers:
+        clip = round(self.clip_s * self.sample_rate_hz)
+        cut = [waveform[:clip] for waveform in waveforms]
+        together = np.zeros((len(cut), max(map(len, cut))), np.float32)  # zeros behind a waveform change nothing
+        for row, waveform in zip(together, cut, strict=True):
+            row[: len(waveform)] = waveform
+        return Answers(*self._session.run(list(Answers._fields), {"waveform": together}))
