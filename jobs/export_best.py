@@ -55,6 +55,10 @@ def main(args: Args) -> None:
 
     if args.force and not args.register:
         raise UserError("--force: is about the champion of a registered model: give --register NAME, too")
+    if args.register is not None:
+        from search.registry import check_name
+
+        check_name(args.register)
     use("cpu", threads=1)
     home, store = open_home(args.home), open_store(found(args.store)) if args.store else None
     tracker = Tracker(args.tracking_uri or home.tracking_uri, home.artifacts)
@@ -64,7 +68,7 @@ def main(args: Args) -> None:
     test = bundle.metrics["test"]
     print(f"{args.out}: student of depth {bundle.config.student.depth} on patches of {bundle.config.patch}")
     print(f"test UAR {test['uar']:.3f}, WA {test['wa']:.3f} on {test['rows']} clips, protocol {test['protocol']}")
-    if args.register:
+    if args.register is not None:
         from search.registry import register
 
         print(_told(args.register, register(tracker.client, of_sweep, args.out, args.register, force=args.force)))

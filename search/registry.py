@@ -4,6 +4,8 @@ A challenger takes the alias only if it is better beyond noise: on the same vali
 """
 
 import json
+import logging
+import os
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -33,6 +35,16 @@ LANES, JUDGED_ON = (
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "soundfile", "soxr")  # of an environment that serves it
 
 
+def check_name(name: str) -> None:
+    """Make sure that MLflow takes a name for a registered model.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not name.strip() or set(name) & set("/:.%\"'"):
+        raise UserError(f"--register {name!r}: must not be empty or hold any of / : . % \" '")
+
+
 class Registered(NamedTuple):
     """What became of a model."""
 
@@ -54,6 +66,8 @@ def register(client: MlflowClient, run: Run, folder: Path, name: str, *, force: 
     Raises:
         UserError: the registry refuses.
     """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a few small files
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells what it is about to do
     try:
         tags = _tags(folder)
         own = _of_run(client, name, run.info.run_id) or _new_version(client, run, folder, name, tags)
@@ -61,8 +75,10 @@ def register(client: MlflowClient, run: Run, folder: Path, name: str, *, force: 
         better, why = _judged(own, tags, present)
         if better or (force and (present is None or present.version != own.version)):
             client.set_registered_model_alias(name, CHAMPION, own.version)
-            return Registered(own.version, True, why if better else f"{why}; made champion all the same, by --force")
-        return Registered(own.version, present.version == own.version, why)
+            return Registered(
+                str(own.version), True, why if better else f"{why}; made champion all the same, by --force"
+            )
+        return Registered(str(own.version), present.version == own.version, why)
     except MlflowException as error:
         raise UserError(f"--register {name}: {without_credentials(str(error).splitlines()[0])}") from None
 

@@ -91,7 +91,9 @@ class StudySearcher(Searcher):
             return
         elif trial.kind == "confirmation":
             if result.get("outcome") == FINISHED:
-                self._ledger.confirm(trial.params, float(result["score"]), result["lanes"])
+                # Tune flattens what a searcher is told.
+                lanes = {k.removeprefix("lanes/"): v for k, v in result.items() if k.startswith("lanes/")}
+                self._ledger.confirm(trial.params, float(result["score"]), lanes)
         else:
             self._tell(trial.number, result, error)
 

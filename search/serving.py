@@ -2,7 +2,8 @@
 
 A request is JSON, `{"dataframe_records": [RECORD, …]}`. A RECORD is an audio file, `{"audio": "<its bytes in base64>"}`
 (WAV, FLAC, OGG, MP3), or samples, `{"samples": [0.01, …], "sample_rate_hz": 16000}`. The answer is
-`{"predictions": [{"emotion": …, "probability": …, "probabilities": {…}}, …]}`. What cannot be heard gets status 400.
+`{"predictions": [{"emotion": …, "probability": …, "probabilities": {…}}, …]}`. Records of one request are of one kind.
+What cannot be heard gets status 400 and the reason.
 """
 
 from typing import Any
@@ -26,7 +27,7 @@ SIGNATURE = ModelSignature(
         [
             ColSpec(DataType.binary, "audio", required=False),
             ColSpec(Array(DataType.double), "samples", required=False),
-            ColSpec(DataType.long, "sample_rate_hz", required=False),
+            ColSpec(DataType.double, "sample_rate_hz", required=False),  # of a long, none may be missing
         ]
     ),
     outputs=Schema(

@@ -28,7 +28,7 @@ from sermodels.build import build_student, build_teacher
 from sermodels.bundle import FINGERPRINT, WEIGHTS, Bundle, load_bundle, write_bundle
 from sermodels.config import ChainConfig, FrontEnd, Teacher
 from sermodels.corpora.synthetic import EMOTIONS
-from sermodels.deploy.graph import ExportableLogMel, _quiet, export_onnx
+from sermodels.deploy.graph import ExportableLogMel, export_onnx, to_onnx
 from sermodels.memory import keep_freed
 from sermodels.profile import count_macs, count_parameters
 
@@ -40,7 +40,7 @@ TURN_S = 0.1
 CLIPS = 5
 TOGETHER = 16  # images a call
 MODEL = {"torch": "bundle", "onnxruntime": "model.onnx"}  # where the student lies
-SQUARE = 1024  # rows and columns of the matrices whose product tells the core's speed
+PRODUCTS, SQUARE = ("float32_product", "float64_product"), 1024  # rows and columns of their matrices
 SAME_PROBABILITY, SAME_LOGITS = 1e-4, 1e-3  # absolute; relative to the largest
 # Programs of their own, which import no more than they need: model, recording and file for the answer are their words.
 START = {
@@ -90,9 +90,8 @@ def measure(
     write_bundle(scratch / MODEL["torch"], config=config, network=student, **about)
     (scratch / MODEL["onnxruntime"]).write_bytes(export_onnx(student, frontend, EMOTIONS).SerializeToString())
     heard = _from_waveforms(scratch, rounds)
-    rates = _rates(rounds)
     alone = _from_images({name: _Logits(network).eval() for name, network in networks.items()}, sizes["image"], rounds)
-    return _result(alone, heard, rates)
+    return _result(alone, heard)
 
 
 def _from_waveforms(folder: Path, rounds: int) -> dict[str, float]:
@@ -118,10 +117,12 @@ def _from_waveforms(folder: Path, rounds: int) -> dict[str, float]:
 
     expected = with_torch()
     _check("student's probabilities", np.abs(with_onnxruntime() - expected).max(), SAME_PROBABILITY)
-    times = _turns_s("recordings", {"torch": with_torch, "onnxruntime": with_onnxruntime}, rounds)
+    times = _turns_s("recordings", {"torch": with_torch, "onnxruntime": with_onnxruntime} | _products(), rounds)
+    rates = _rates(times)
     starts = _turns_s("starts", {name: partial(start, name) for name in START}, min(FEW, rounds))
     return {
         **{f"student_with_frontend_{name}_ms": 1e3 * each / CLIPS for name, each in times.items()},
+        **rates,
         "spectra_million_macs": _spectra_macs(bundle, waveforms) / 1e6,
         "student_with_frontend_onnx_mb": models["onnxruntime"].stat().st_size / 1e6,
         "student_safetensors_mb": (models["torch"] / WEIGHTS).stat().st_size / 1e6,
@@ -160,7 +161,8 @@ def _from_images(networks: Mapping[str, _Logits], image: tuple[int, int], rounds
             f"{name}_million_macs_of_all_tokens": count_macs(network.network, image) / 1e6,
             f"{name}_onnx_mb": len(exported) / 1e6,
         }
-    one = _turns_s("images", _calls(networks, sessions, torch.rand(1, 1, *image)), rounds)
+    one = _turns_s("images", _calls(networks, sessions, torch.rand(1, 1, *image)) | _products(), rounds)
+    figures |= _rates(one)
     many = _turns_s("batches", _calls(networks, sessions, torch.rand(TOGETHER, 1, *image)), min(FEW, rounds))
     for name in one:
         figures |= {f"{name}_ms": 1e3 * one[name], f"{name}_clips_a_s": 1 / one[name]}
@@ -169,17 +171,8 @@ def _from_images(networks: Mapping[str, _Logits], image: tuple[int, int], rounds
 
 
 def _exported(network: _Logits, image: tuple[int, int]) -> bytes:
-    with _quiet():
-        program = torch.onnx.export(
-            network,
-            (torch.zeros(2, 1, *image),),  # of more than one row: a size of 1 would be taken for a constant
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
-            verbose=False,
-        )
-    return program.model_proto.SerializeToString()
+    example = torch.zeros(2, 1, *image)  # of more than one row: a size of 1 would be taken for a constant
+    return to_onnx(network, example, {0: torch.export.Dim("batch", min=1)}, "images", ["logits"]).SerializeToString()
 
 
 def _opened(exported: bytes) -> onnxruntime.InferenceSession:
@@ -207,12 +200,15 @@ def _check(what: str, difference: float, allowed: float) -> None:
         raise ArithmeticError(f"the {what} differ by {difference:.1e}: the two sides do not answer the same")
 
 
-def _rates(rounds: int) -> dict[str, float]:
-    """How many MACs a second this core does in a large matrix product, in 1e9."""
+def _products() -> dict[str, Call]:
+    """Large matrix products: they tell the core's speed while something else takes its turns with them."""
     squares = [torch.rand(SQUARE, SQUARE), torch.rand(SQUARE, SQUARE, dtype=torch.float64)]
-    products = {str(square.dtype).removeprefix("torch."): partial(torch.mm, square, square) for square in squares}
-    times = _turns_s("products", products, rounds)
-    return {f"{name}_product_gmacs_a_s": SQUARE**3 / each / 1e9 for name, each in times.items()}
+    return {name: partial(torch.mm, each, each) for name, each in zip(PRODUCTS, squares, strict=True)}
+
+
+def _rates(times: dict[str, float]) -> dict[str, float]:
+    """How many MACs a second the products did, in 1e9; their times are taken out."""
+    return {f"{name}_gmacs_a_s": SQUARE**3 / times.pop(name) / 1e9 for name in PRODUCTS}
 
 
 def _turns_s(what: str, calls: Mapping[str, Call], rounds: int) -> dict[str, float]:
@@ -236,9 +232,12 @@ def _turn(call: Call) -> list[float]:
     return times[1:] or times
 
 
-def _result(alone: dict[str, float], heard: dict[str, float], rates: dict[str, float]) -> Result:
-    network_ms = alone["student_million_macs"] / rates["float32_product_gmacs_a_s"]
-    spectra_ms = heard["spectra_million_macs"] / rates["float64_product_gmacs_a_s"]
+def _result(alone: dict[str, float], heard: dict[str, float]) -> Result:
+    network_ms = alone["student_million_macs"] / alone["float32_product_gmacs_a_s"]
+    parts_ms = (
+        heard["spectra_million_macs"] / heard["float64_product_gmacs_a_s"],
+        alone["student_million_macs"] / heard["float32_product_gmacs_a_s"],
+    )
     faster = {
         name: alone[f"{name}_torch_ms"] / alone[f"{name}_onnxruntime_ms"] for name in ("student", "teacher", "ast")
     }
@@ -251,7 +250,8 @@ def _result(alone: dict[str, float], heard: dict[str, float], rates: dict[str, f
         required="≥ 1",
         limit=f"its MACs as fast as a large matrix product's, in {network_ms:.2f} ms: "
         f"{alone['student_torch_ms'] / network_ms:.2f}×",
-        parts={f"{name}_torch_over_onnxruntime": ratio for name, ratio in faster.items()} | rates,
+        parts={f"{name}_torch_over_onnxruntime": ratio for name, ratio in faster.items()}
+        | {name: value for name, value in alone.items() if name.startswith(PRODUCTS)},
     )
     with_frontend = Result(
         name="deploy, onnxruntime with the front-end",
@@ -261,7 +261,7 @@ def _result(alone: dict[str, float], heard: dict[str, float], rates: dict[str, f
         unit="× less time a clip than PyTorch",
         required="≥ 1",
         limit="the graph's spectra, in double precision, and the network as fast as large products, in "
-        f"{spectra_ms:.2f} + {network_ms:.2f} ms: {torch_ms / (spectra_ms + network_ms):.2f}×",
+        f"{parts_ms[0]:.2f} + {parts_ms[1]:.2f} ms: {torch_ms / sum(parts_ms):.2f}×",
         parts=heard,
     )
     beside_ast = _beside("ast", "AST, tokens of 768 and overlapping patches,", "≥ 30", alone)

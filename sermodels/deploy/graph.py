@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -48,21 +48,29 @@ def export_onnx(network: Network, frontend: FrontEnd, emotions: Sequence[str]) -
     shortest = round(MIN_DURATION_S * frontend.sample_rate_hz)
     example = torch.zeros(2, frontend.clip_samples)  # of more than one row: a size of 1 would be taken for a constant
     free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("samples", min=shortest)}
-    with _quiet():
-        program = torch.onnx.export(
-            graph,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_shapes={"waveform": free},
-            verbose=False,
-        )
-    model = program.model_proto
+    model = to_onnx(graph, example, free, INPUT, OUTPUTS)
     about = {"emotions": json.dumps(list(emotions)), "sample_rate_hz": frontend.sample_rate_hz}
     for key, value in (about | {"clip_s": frontend.clip_s}).items():
         model.metadata_props.add(key=key, value=str(value))
     return model
+
+
+def to_onnx(
+    module: nn.Module, example: Tensor, free: Mapping[int, torch.export.Dim], taken: str, given: Sequence[str]
+) -> "onnx.ModelProto":
+    """The graph of a module of one input.
+
+    Args:
+        module: in evaluation mode, on the CPU.
+        example: of its input.
+        free: the dimensions of the input that are not fixed to those of the example.
+        taken: name of the input.
+        given: names of the outputs.
+    """
+    names = {"input_names": [taken], "output_names": list(given)}
+    with _quiet():
+        program = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=(free,), verbose=False, **names)
+    return program.model_proto
 
 
 class WaveformToEmotion(nn.Module):
@@ -119,9 +127,11 @@ class ExportableLogMel(nn.Module):
 
     def _mel_power(self, padded: Tensor, frames: Tensor, precision: torch.dtype) -> Tensor:
         """Of the frames of some numbers: (B, f, M) float32."""
-        size = len(self.window)
-        places = frames.unsqueeze(1) * self.settings.hop_length + torch.arange(size)
-        framed = padded[:, places].to(precision) * self.window.to(precision)
+        size, hop = len(self.window), self.settings.hop_length
+        block = math.gcd(size, hop)  # samples that are gathered at once: one by one they take as long as the spectra
+        places = (frames.unsqueeze(1) * (hop // block) + torch.arange(size // block)).flatten()
+        blocks = padded[:, : padded.shape[1] // block * block].unflatten(1, (-1, block)).index_select(1, places)
+        framed = blocks.flatten(1).unflatten(1, (-1, size)).to(precision) * self.window.to(precision)
         first, second = framed[..., : size // 2], framed[..., size // 2 :].flip(-1)
         even, odd = (first + second) @ self.cosines.to(precision), (first - second) @ self.sines.to(precision)
         return (even * even + odd * odd).float() @ self.filters_FM

@@ -1,4 +1,4 @@
-"""A copy of a model is the model, or the difference is named; nothing but onnxruntime, numpy and soundfile is needed."""
+"""A copy of a model is the model, or the difference is named; onnxruntime, numpy and soundfile are enough."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_an_answer_that_differs_is_told(copy):
     with pytest.raises(UserError, match=r"another answer.* off by 2\.0e-04"):
         verify(copy)
     change(copy, example={"joy": 1.0})
-    with pytest.raises(UserError, match="its emotions are anger, .*; the manifest says joy"):
+    with pytest.raises(UserError, match=r"its emotions are anger, .*; the manifest says joy"):
         verify(copy)
 
 
