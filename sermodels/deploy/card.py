@@ -56,7 +56,10 @@ def _test(test: dict[str, Any] | None) -> dict[str, Any]:
     """The figures of the exported network, with what they are worth."""
     if not test:
         return {"test": None}
-    confusions = test["confusion_by_speaker"]
+    confusions = test.get("confusion_by_speaker")
+    if confusions is None:  # of a sweep that finished before there were intervals
+        first = test["lanes"][0]
+        return {"test": test, "test_uar": f"{first['uar']:.3f}", "test_wa": f"{first['wa']:.3f}", "few": None}
     # One network, but it is this one that the figures are of: only its speakers are drawn.
     interval = partial(over_speakers, confusions, networks=len(confusions))
     few = ", of whom there are too few for the interval to say much" if len(confusions) < FEW_SPEAKERS else ""

@@ -206,6 +206,7 @@ def test_a_later_sweep_goes_on_where_trials_were_pruned_and_says_what_it_reused(
         (["trails=3"], "'trials'"),
         (["chain.teacher.lr=fast"], "chain: teacher.lr"),
         (["chain.folds=[9]"], "4 folds (0 to 3) for 5 speakers"),
+        (["chain.all_data=true", "chain.folds=[0]"], "a search would choose on clips that were trained on"),
         (["--prune-cache", "-1"], "--prune-cache -1"),
         (["--resume", "--name", "none"], "no sweep none"),
         (["--resume", "--fresh"], "exclude each other"),

@@ -64,6 +64,21 @@ def test_the_configuration_of_a_bundle_gives_its_figures_again_to_the_bit(traine
         assert (again.out / name).read_bytes() == (trained.out / name).read_bytes()
 
 
+def test_all_data_is_trained_on_and_the_model_says_so(trained, store, tmp_path):
+    final = Trained(tmp_path, store.path, trained.out / "config.yaml", "--all-data")
+    bundle = load_bundle(final.out)
+    assert (bundle.config.all_data, bundle.config.folds, bundle.config.student.epochs) == (True, (1,), 12)
+    heard = bundle.metrics["sides"]["fold 1"]
+    assert heard["train"]["clips"] == 28
+    assert set(heard["train"]["speakers"]) == set(store.speaker) - set(heard["test"]["speakers"])
+    assert "the validation side was trained on" in final.figures["caveat"]
+    assert "| valid (trained on, too) | 7 |" in (final.out / "README.md").read_text()
+    one_fold = Trained(tmp_path / "usual", store.path, trained.out / "config.yaml", "folds=[1]")
+    assert (final.out / "model.safetensors").read_bytes() != (one_fold.out / "model.safetensors").read_bytes()
+    done = job("predict.py", final.out, store.path.parent / "corpus" / store.clip_id[0])
+    assert done.returncode == 0, done.stderr
+
+
 def test_finished_stages_are_reused_and_take_one_line_each(trained, store):
     words = ["--store", store.path, "--config", trained.out / "config.yaml", "--home", trained.home]
     again = job_here("train.py", *words, "--device", "cpu")

@@ -69,6 +69,15 @@ def test_no_number_may_be_infinite_or_not_a_number(kind, value):
                 kind(**{field.name: wrong})
 
 
+def test_all_data_needs_a_validation_side_to_take_and_trains_on_it_once():
+    assert ChainConfig(all_data=True, protocol="utterance", folds=(2,)).all_data
+    for protocol in ("paper", "loso", "speaker_folds"):
+        with pytest.raises(ValueError, match=f"protocol = '{protocol}' is not possible: must be speaker or utterance"):
+            ChainConfig(all_data=True, protocol=protocol)
+    with pytest.raises(ValueError, match=r"folds = \(0, 1\) is not possible: must be one with all_data"):
+        ChainConfig(all_data=True, folds=(0, 1))
+
+
 def test_settings_are_frozen_and_named():
     with pytest.raises(dataclasses.FrozenInstanceError):
         ChainConfig().alpha = 1.0

@@ -90,6 +90,16 @@ def test_the_test_side_is_set_aside_once_and_every_other_row_is_validated_in_one
         assert np.array_equal(np.sort(validated), np.setdiff1d(originals, found[0].test))
 
 
+@pytest.mark.parametrize(("protocol", "group"), [("speaker", "speaker"), ("utterance", "clip")])
+def test_with_all_data_the_training_side_has_every_view_of_all_but_the_test_side(protocol, group):
+    for rows, seed in itertools.product(TABLES.values(), SEEDS):
+        usual, whole = (split(rows, protocol, 1, seed, all_data=all_data) for all_data in (False, True))
+        tested = np.isin(getattr(rows, group), getattr(rows, group)[usual.test])
+        assert np.array_equal(whole.train, np.flatnonzero(~tested))
+        assert np.array_equal(whole.test, usual.test)
+        assert np.array_equal(whole.valid, usual.valid)
+
+
 def test_under_paper_the_folds_share_out_all_views_and_test_is_validation():
     for rows, seed in itertools.product(TABLES.values(), SEEDS):
         found = [split(rows, "paper", fold, seed) for fold in range(count_folds(rows, "paper"))]

@@ -1,0 +1,92 @@
+"""What is added to a bundle is measured, and what does not hold is not exported."""
+
+import copy
+import json
+import re
+
+import numpy as np
+import pytest
+
+from sermodels import evaluate
+from sermodels.build import build_student
+from sermodels.bundle import FILES, FINGERPRINT, METRICS, load_bundle, write_bundle
+from sermodels.deploy.complete import complete
+from sermodels.deploy.names import ADDED, CARD
+from sermodels.errors import UserError
+
+
+@pytest.fixture
+def bundle(store, tiny_config, tmp_path):
+    """Writes the bundle of an untrained student of two lanes, with its test figures and further metrics."""
+
+    def write(**changes):
+        config = tiny_config(folds=[0, 1], **changes)
+        networks = [build_student(config, store.pixels.shape[1:], 7, seed).eval() for seed in (0, 1)]
+        for network in networks:
+            network.requires_grad_(False).classify.weight.mul_(20)
+        metrics = {FINGERPRINT: store.fingerprint, "corpus": "synthetic", "sides": evaluate.sides(store, config)}
+        metrics["test"] = evaluate.test_report(networks, store, config)
+        parts = {"emotions": store.emotions, "frontend": store.frontend, "network": networks[0]}
+        write_bundle(tmp_path / "best", config=config, metrics=metrics, **parts)
+        return tmp_path / "best"
+
+    return write
+
+
+def change(folder, figure, value):
+    metrics = json.loads((folder / METRICS).read_text())
+    metrics["test"][figure] = value
+    (folder / METRICS).write_text(json.dumps(metrics))
+
+
+@pytest.mark.parametrize("protocol", ["speaker", "utterance", "paper"])
+def test_figures_and_recordings_are_checked(bundle, store, protocol):
+    folder, told = bundle(protocol=protocol), []
+    complete(folder, store, store.path.parent / "corpus", told.append)
+    assert {path.name for path in folder.iterdir()} == {*FILES, *ADDED}
+    uar = load_bundle(folder).metrics["test"]["lanes"][0]["uar"]
+    assert f"UAR {uar:.3f}" in told[0]
+    assert len(told) == (2 if protocol == "paper" else 3), "altered views are not among the recordings"
+    text = (folder / CARD).read_text()
+    assert ("leaking" in text.lower()) == (protocol == "paper")
+    assert re.search(r"\d+\.\d ms a clip", text)
+
+
+def test_a_model_that_does_not_reproduce_its_figures_is_refused(bundle, store):
+    folder = bundle()
+    change(folder, "confusion", np.eye(7, dtype=int).tolist())
+    with pytest.raises(UserError, match=r"computed again from these files, UAR .* are not the sweep's"):
+        complete(folder, store)
+
+
+def test_another_store_is_refused(bundle, store):
+    folder = bundle()
+    metrics = json.loads((folder / METRICS).read_text())
+    (folder / METRICS).write_text(json.dumps(metrics | {FINGERPRINT: "other"}))
+    with pytest.raises(UserError, match="not the store that the model was trained on"):
+        complete(folder, store)
+
+
+def test_a_graph_that_answers_otherwise_is_refused(bundle, monkeypatch):
+    from sermodels.deploy import complete as module
+
+    honest = module.export_onnx
+
+    def off(network, *rest):
+        other = copy.deepcopy(network)
+        other.classify.bias[0] += 0.01
+        return honest(other, *rest)
+
+    monkeypatch.setattr(module, "export_onnx", off)
+    with pytest.raises(UserError, match=r"probabilities differ by \S+ from PyTorch's: it is not exported"):
+        complete(bundle())
+
+
+def test_sweeps_of_before_there_were_intervals_have_a_card_without(bundle, store):
+    folder = bundle()
+    metrics = json.loads((folder / METRICS).read_text())
+    del metrics["test"]["confusion_by_speaker"]
+    (folder / METRICS).write_text(json.dumps(metrics))
+    complete(folder)
+    uar = metrics["test"]["lanes"][0]["uar"]
+    assert f"| **test, this network** | **{uar:.3f}** |" in (folder / CARD).read_text()
