@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from sermodels import evaluate
 from sermodels.build import build_student
@@ -74,7 +75,7 @@ def test_a_graph_that_answers_otherwise_is_refused(bundle, monkeypatch):
 
     def off(network, *rest):
         other = copy.deepcopy(network)
-        other.classify.bias[0] += 0.01
+        other.classify.bias += torch.arange(7.0)
         return honest(other, *rest)
 
     monkeypatch.setattr(module, "export_onnx", off)
