@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import os
 import re
 import signal
 import sys
@@ -36,6 +37,9 @@ def run(main: Callable[[Args], None], args_type: type[Args], bare: Mapping[str, 
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read the answers has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -18,7 +18,9 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
         yield _lines(what)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Not redirected: what a job prints belongs to its standard output, which may be a file.
+    kept = {"redirect_stdout": False, "redirect_stderr": False}
+    with Progress(*columns, console=Console(stderr=True), transient=True, **kept) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -71,7 +71,8 @@ def _note(bundle: "Bundle", side: str, known: bool) -> str:
         return "not the store that the model was trained on: all of it counts as unheard"
     if side == "all":
         return "most of these clips were trained on"
-    usual = {"test": "neither trained nor selected on", "valid": "selected on"}[side]
+    valid = "trained on" if bundle.config.all_data else "selected on"
+    usual = {"test": "neither trained nor selected on", "valid": valid}[side]
     return caveat(bundle.config) or f"{usual}, protocol {bundle.config.protocol!r}"
 
 

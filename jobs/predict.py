@@ -7,13 +7,15 @@
 
 Any sample rate and channel count that libsndfile reads: WAV, FLAC, OGG, MP3. A table, or with --json one line of JSON a
 file. A model hears the first seconds of a recording, as many as it was trained on; with --every it hears all of it, up
-to an hour, in windows that begin so many seconds apart, and the answer is the mean over them. A file that cannot be
-read has a line on standard error; the others are answered, and the exit code is 2. Needs no PyTorch.
+to an hour, in windows that begin so many seconds apart, and the answer is the mean over them; silent windows get none.
+A file that cannot be read has a line on standard error; the others are answered, and the exit code is 2. Needs no
+PyTorch.
 """
 
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,12 +50,18 @@ def main(args: Args) -> None:
 
     if not args.files:
         raise UserError("no recordings given: name files or folders behind the model's folder, or - for standard input")
-    if args.every is not None and not 0.01 <= args.every <= 600:
-        raise UserError(f"--every {args.every:g}: must be 0.01 to 600 seconds")
+    if args.threads < 1:
+        raise UserError(f"--threads {args.threads}: must be at least 1")
     sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold anything
-    model, files, windows = Recogniser(args.model, args.threads), recordings(args.files), args.every is not None
+    model, windows = Recogniser(args.model, args.threads), args.every is not None
+    if windows and not 0.01 <= args.every <= model.clip_s:
+        raise UserError(
+            f"--every {args.every:g}: must be 0.01 to {model.clip_s:g} seconds, what the model hears at once"
+        )
+    files = recordings(args.files)
     table, failed, longer = _Table(model, files, windows=windows), 0, 0
-    with counted("recordings") as progress:
+    # In a terminal the answers themselves show how far it is.
+    with nullcontext(lambda *_: None) if sys.stdout.isatty() else counted("recordings") as progress:
         for done, heard in enumerate(listen(model, files, args.every), start=1):
             if isinstance(heard, UserError):
                 print(f"error: {heard}", file=sys.stderr)
@@ -73,10 +81,11 @@ def main(args: Args) -> None:
 class _Table:
     """The lines of a table whose head comes with the first of them."""
 
-    def __init__(self, model: "Recogniser", files: Sequence[Path], *, windows: bool):
+    def __init__(self, model: "Recogniser", files: Sequence[Path | UserError], *, windows: bool):
         spans = ["from", "to"] if windows else []
         self.head = ["file", *spans, "emotion", "probability", *model.emotions]
-        self.widths = [max(len(str(path)) for path in ("file", *files)), *(7 for _ in spans)]
+        names = [str(path) for path in files if isinstance(path, Path)]
+        self.widths = [max(map(len, ("file", *names))), *(7 for _ in spans)]
         self.widths += [max(map(len, (*model.emotions, "emotion"))), len("probability")]
         self.widths += [max(len(name), 5) for name in model.emotions]
         self.empty = True
@@ -87,10 +96,14 @@ class _Table:
         rows.append([file, *(("all", "mean") if curve else ()), *_cells(**answer)])
         head = [self.head] if self.empty else []
         self.empty = False
-        return "\n".join(aligned(row, self.widths) for row in (*head, *rows))
+        return "\n".join(aligned(row, self.widths[: len(row)]) for row in (*head, *rows))
 
 
-def _cells(emotion: str, probability: float, probabilities: dict[str, float], **_: float) -> list[str]:
+def _cells(
+    emotion: str | None, probability: float | None, probabilities: dict[str, float] | None, **_: float
+) -> list[str]:
+    if emotion is None or probabilities is None:
+        return ["silence"]
     return [emotion, *(f"{value:.3f}" for value in (probability, *probabilities.values()))]
 
 

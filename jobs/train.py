@@ -58,7 +58,11 @@ def main(args: Args) -> None:
     from sermodels.store import open_store
 
     config = parse(ChainConfig, load_yaml(args.config), str(args.config)) if args.config else ChainConfig()
-    changes = parse_overrides(args.settings) | ({"all_data": True, "folds": config.folds[:1]} if args.all_data else {})
+    changes = parse_overrides(args.settings)
+    if args.all_data and changes.get("all_data", True) is not True:
+        raise UserError("--all-data and all_data=false exclude each other")
+    if args.all_data:  # all folds would train on the same clips: of those in a file the first is meant
+        changes = {"folds": config.folds[:1]} | changes | {"all_data": True}
     config = parse(ChainConfig, merged(to_plain(config), changes), "command line")
     if args.out:
         check_replaceable(args.out)

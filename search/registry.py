@@ -1,11 +1,15 @@
 """A model in MLflow's registry: a version for each sweep's best, and the alias `champion` on the one to use.
 
-A challenger takes the alias only if it is better beyond noise: on the same validation rows, lane by lane.
+A challenger takes the alias only if it is better beyond noise: on fresh seeds, on the same validation clips, fold by
+fold. Seeds of a fold share its speakers' luck, so folds are what is independent. Of a sweep that confirms several, the
+winner's figure is the best of so many, and a little too good.
 """
 
 import json
 import logging
+import math
 import os
+import statistics
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -24,14 +28,13 @@ from search import serving
 from search.report.noise import lead
 from sermodels.bundle import FINGERPRINT, load_bundle
 from sermodels.credentials import without_credentials
-from sermodels.deploy.names import EXAMPLE
+from sermodels.deploy.names import CARD, EXAMPLE
 from sermodels.errors import UserError
 
 CHAMPION = "champion"
-LANES, JUDGED_ON = (
-    "ser.lanes",
-    "ser.judged_on",
-)  # tags of a version: validation UAR by lane, and what it was measured on
+LANES = "ser.lanes"  # tag of a version: validation UAR of each lane on fresh seeds, as JSON; {} if not confirmed
+JUDGED_ON = "ser.judged_on"  # tag of a version: the store and the split that they were measured on, as JSON
+MOST_TEXT = 5000  # characters of a description that MLflow keeps
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "soundfile", "soxr")  # of an environment that serves it
 
 
@@ -72,24 +75,22 @@ def register(client: MlflowClient, run: Run, folder: Path, name: str, *, force: 
         tags = _tags(folder)
         own = _of_run(client, name, run.info.run_id) or _new_version(client, run, folder, name, tags)
         present = _champion(client, name)
-        better, why = _judged(own, tags, present)
+        better, why = _judged(own, present)
         if better or (force and (present is None or present.version != own.version)):
             client.set_registered_model_alias(name, CHAMPION, own.version)
             return Registered(
                 str(own.version), True, why if better else f"{why}; made champion all the same, by --force"
             )
         return Registered(str(own.version), present.version == own.version, why)
-    except MlflowException as error:
+    except (MlflowException, OSError) as error:
         raise UserError(f"--register {name}: {without_credentials(str(error).splitlines()[0])}") from None
 
 
 def _tags(folder: Path) -> dict[str, str]:
-    """What a later challenger is compared by: the winner's lanes on fresh seeds, or its own if it was not confirmed."""
+    """What a later challenger is compared by."""
     bundle = load_bundle(folder)
     config, metrics = bundle.config, bundle.metrics
-    lanes = metrics["selection"].get("confirmed_lanes") or {
-        f"fold {lane['fold']}, seed {lane['seed']}": lane["val_uar"] for lane in metrics["validation"]["lanes"]
-    }
+    lanes = metrics["selection"].get("confirmed_lanes", {})
     judged_on = {"store": metrics[FINGERPRINT], "protocol": config.protocol, "split_seed": config.split_seed}
     test = {"ser.test_uar": f"{metrics['test']['uar']:.4f}", "ser.test_wa": f"{metrics['test']['wa']:.4f}"}
     return {LANES: json.dumps(lanes), JUDGED_ON: json.dumps(judged_on, sort_keys=True), **test}
@@ -106,7 +107,22 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 
 def _new_version(client: MlflowClient, run: Run, folder: Path, name: str, tags: Mapping[str, str]) -> ModelVersion:
+    description = _description(folder)
     model = client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run.info.run_id)
+    try:
+        _save(client, model.model_id, folder)
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        about = {"tags": dict(tags), "description": description, "model_id": model.model_id}
+        source = client.get_logged_model(model.model_id).artifact_location
+        return client.create_model_version(name, source, run_id=run.info.run_id, **about)
+    except BaseException:
+        client.delete_logged_model(model.model_id)
+        raise
+
+
+def _save(client: MlflowClient, model_id: str, folder: Path) -> None:
+    """Write a logged model's files."""
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
@@ -115,38 +131,47 @@ def _new_version(client: MlflowClient, run: Run, folder: Path, name: str, tags: 
             artifacts={serving.BUNDLE: str(folder)},
             code_paths=[str(Path(sermodels.__file__).parent)],
             signature=serving.SIGNATURE,
-            input_example=_example(folder),
+            input_example=pd.DataFrame({"audio": [(folder / EXAMPLE).read_bytes()]}),
             pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
         )
-        client.log_model_artifacts(model.model_id, str(saved))
-    client.finalize_logged_model(model.model_id, "READY")
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    source = client.get_logged_model(model.model_id).artifact_location
-    card = (folder / "README.md").read_text(encoding="utf-8").partition("---\n# ")[2]
-    about = {"tags": dict(tags), "description": f"# {card}", "model_id": model.model_id}
-    return client.create_model_version(name, source, run_id=run.info.run_id, **about)
+        client.log_model_artifacts(model_id, str(saved))
+    client.finalize_logged_model(model_id, "READY")
 
 
-def _example(folder: Path) -> pd.DataFrame:
-    return pd.DataFrame({"audio": [(folder / EXAMPLE).read_bytes()]})
+def _description(folder: Path) -> str:
+    """What the model is and how good, of its card."""
+    about, *sections = (folder / CARD).read_text(encoding="utf-8").partition("---\n# ")[2].split("\n## ")
+    results = [f"## {section}" for section in sections if section.startswith("Results")]
+    return "\n".join([f"# {about}", *results])[:MOST_TEXT]
 
 
-def _judged(own: ModelVersion, tags: Mapping[str, str], present: ModelVersion | None) -> tuple[bool, str]:
+def _judged(own: ModelVersion, present: ModelVersion | None) -> tuple[bool, str]:
     """Whether a version should be champion in place of the present one, and why."""
     if present is None:
-        return True, "the first version"
+        return True, "there was no champion"
     if present.version == own.version:
         return False, "it is the champion already"
-    if present.tags.get(JUDGED_ON) != tags[JUDGED_ON]:
-        return False, f"version {present.version} was judged on another store or split, so the two cannot be compared"
-    ahead = lead(json.loads(tags[LANES]), json.loads(present.tags[LANES]))
+    against = f"version {present.version}"
+    if present.tags.get(JUDGED_ON) != own.tags[JUDGED_ON]:
+        return False, f"{against} was judged on another store or split, so the two cannot be compared"
+    ours, theirs = (_by_fold(version.tags.get(LANES, "{}")) for version in (own, present))
+    if not ours or not theirs:
+        lacks = f"version {own.version}" if not ours else against
+        return False, f"{lacks} was not confirmed on fresh seeds (a preset's confirm=3), so the two cannot be compared"
+    ahead = lead(ours, theirs)
     if ahead is None:
-        return False, f"version {present.version} was judged on other folds or seeds, so the two cannot be compared"
+        return False, f"{against} was judged on other folds, so the two cannot be compared"
     value, low, high = (100 * figure for figure in ahead)
-    by = f"validation UAR {value:+.1f} against version {present.version}"
-    if ahead.low > 0:
-        return True, f"{by}, 95 % interval {low:+.1f} to {high:+.1f}"
-    if low == -float("inf"):
-        return False, f"{by} in a single lane, which shows nothing"
-    return False, f"{by}, 95 % interval {low:+.1f} to {high:+.1f}: not beyond noise"
+    by = f"validation UAR {value:+.1f} against {against}"
+    if low == -math.inf:
+        return False, f"{by} on a single fold, which shows nothing"
+    beyond = low > 0 and high > low  # folds that agree to the digit are few clips, not certainty
+    return beyond, f"{by}, 95 % interval {low:+.1f} to {high:+.1f}{'' if beyond else ': not beyond noise'}"
+
+
+def _by_fold(lanes: str) -> dict[str, float]:
+    """Mean over the seeds of each fold, of lanes named "fold 0, seed 7"."""
+    folds: dict[str, list[float]] = {}
+    for lane, score in json.loads(lanes).items():
+        folds.setdefault(lane.partition(",")[0], []).append(score)
+    return {fold: statistics.fmean(scores) for fold, scores in folds.items()}

@@ -27,7 +27,7 @@ SIGNATURE = ModelSignature(
         [
             ColSpec(DataType.binary, "audio", required=False),
             ColSpec(Array(DataType.double), "samples", required=False),
-            ColSpec(DataType.double, "sample_rate_hz", required=False),  # of a long, none may be missing
+            ColSpec(DataType.double, "sample_rate_hz", required=False),  # not a long: those may not be missing in a row
         ]
     ),
     outputs=Schema(
@@ -39,6 +39,7 @@ SIGNATURE = ModelSignature(
     ),
 )
 MOST = 64  # recordings a request
+LONGEST_S = 60.0  # of a recording, of which the model hears the beginning: a small request must not fill the memory
 
 
 class EmotionModel(PythonModel):
@@ -60,23 +61,24 @@ class EmotionModel(PythonModel):
             waveforms = [self._waveform(number, row) for number, row in enumerate(model_input.to_dict("records"))]
         except UserError as error:
             raise _refused(str(error)) from None
-        return [self._named(probabilities) for probabilities in self.model.run(waveforms).probabilities]
+        return [self.model.described(probabilities) for probabilities in self.model.run(waveforms).probabilities]
 
     def _waveform(self, number: int, row: dict[str, Any]) -> np.ndarray:
         name, encoded, samples = f"record {number}", row.get("audio"), row.get("samples")
         if (encoded is None) == (samples is None):
             raise UserError(f"{name}: expected either audio (a file in base64) or samples")
         if encoded is not None:
-            return audio.decode(encoded, name, self.model.sample_rate_hz)
+            return self._beginning(audio.decode(encoded, name, self.model.sample_rate_hz, LONGEST_S))
         rate_hz = row.get("sample_rate_hz")
         if rate_hz is None or pd.isna(rate_hz):
             raise UserError(f"{name}: samples without sample_rate_hz, their rate; the model takes any")
-        return audio.from_samples(np.asarray(samples, np.float32), name, int(rate_hz), self.model.sample_rate_hz)
+        if not float(rate_hz).is_integer():
+            raise UserError(f"{name}: sample_rate_hz = {rate_hz}; expected a whole number")
+        waveform = np.asarray(samples, np.float32)
+        return self._beginning(audio.from_samples(waveform, name, int(rate_hz), self.model.sample_rate_hz))
 
-    def _named(self, probabilities: np.ndarray) -> dict[str, Any]:
-        named = self.model.named(probabilities)
-        emotion = max(named, key=named.get)
-        return {"emotion": emotion, "probability": named[emotion], "probabilities": named}
+    def _beginning(self, waveform: np.ndarray) -> np.ndarray:
+        return waveform[: round(self.model.clip_s * self.model.sample_rate_hz)].copy()
 
 
 def _refused(reason: str) -> MlflowException:

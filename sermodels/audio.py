@@ -1,6 +1,7 @@
 """A recording of any rate and channel count becomes a mono float32 waveform, or one line that says why not."""
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ SUFFIXES = (".flac", ".mp3", ".ogg", ".wav")  # what counts as audio in a corpus
 
 MIN_DURATION_S = 0.1
 MAX_DURATION_S = 600.0  # far beyond any utterance; headers of damaged files claim terabytes
+MAX_CHANNELS = 32  # a small file may claim a thousand, and fill the memory
 MIN_RATE_HZ = 1000  # slower than any speech; resampling from it would fill the memory
 SILENT_PEAK = 1e-4  # of full scale: -80 dB
 DAMAGED_PEAK = 1e10  # of full scale; float files may exceed 1, but beyond this the power of a spectrum overflows
@@ -47,6 +49,8 @@ def decode(encoded: bytes, name: str, sample_rate_hz: int, longest_s: float = MA
     try:
         with soundfile.SoundFile(io.BytesIO(encoded)) as sound:
             _check_length(name, sound.frames, sound.samplerate, longest_s)
+            if sound.channels > MAX_CHANNELS:
+                raise UserError(f"{name}: {sound.channels} channels; expected at most {MAX_CHANNELS}")
             frames = sound.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
@@ -78,7 +82,10 @@ def _resampled(waveform: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarray
         import soxr  # imported here, so that recordings of the right rate can be read without it
     except ImportError:
         raise UserError(f"to make {wanted_hz} Hz of {rate_hz} Hz takes soxr: pip install soxr") from None
-    return soxr.resample(waveform, rate_hz, wanted_hz, quality="HQ")
+    # As long as librosa makes it, which readers compare with: the last sample may be a zero.
+    samples = math.ceil(len(waveform) * (wanted_hz / rate_hz))
+    found = soxr.resample(waveform, rate_hz, wanted_hz, quality="HQ")[:samples]
+    return np.pad(found, (0, samples - len(found)))
 
 
 def _check_length(name: str, frames: int, rate_hz: int, longest_s: float) -> None:

@@ -29,6 +29,7 @@ from sermodels.bundle import FINGERPRINT, WEIGHTS, Bundle, load_bundle, write_bu
 from sermodels.config import ChainConfig, FrontEnd, Teacher
 from sermodels.corpora.synthetic import EMOTIONS
 from sermodels.deploy.graph import ExportableLogMel, export_onnx, to_onnx
+from sermodels.deploy.recogniser import session
 from sermodels.memory import keep_freed
 from sermodels.profile import count_macs, count_parameters
 
@@ -98,7 +99,7 @@ def _from_waveforms(folder: Path, rounds: int) -> dict[str, float]:
     """Figures of the student that lies in a folder, with its front-end."""
     folder = folder.resolve()  # programs are started elsewhere
     models = {name: folder / file for name, file in MODEL.items()}
-    bundle, session = load_bundle(models["torch"]), _opened(models["onnxruntime"].read_bytes())
+    bundle, opened = load_bundle(models["torch"]), session(models["onnxruntime"], threads=1)
     corpus = recordings(folder / "speech", CLIPS).utterances
     paths = [utterance.path for utterance in corpus[:: len(corpus) // CLIPS][:CLIPS]]  # of several speakers
     waveforms = [torch.from_numpy(load(path, bundle.frontend.sample_rate_hz)) for path in paths]
@@ -108,7 +109,7 @@ def _from_waveforms(folder: Path, rounds: int) -> dict[str, float]:
 
     def with_onnxruntime() -> np.ndarray:
         inputs = [{"waveform": waveform[np.newaxis].numpy()} for waveform in waveforms]
-        return np.concatenate([session.run(["probabilities"], each)[0] for each in inputs])
+        return np.concatenate([opened.run(["probabilities"], each)[0] for each in inputs])
 
     def start(name: str) -> None:
         run_python(f"a start with {name}", "-c", START[name], models[name], paths[0], folder / "answer")
@@ -153,7 +154,7 @@ def _from_images(networks: Mapping[str, _Logits], image: tuple[int, int], rounds
     figures, sessions = {}, {}
     for name, network in networks.items():
         exported = _exported(network, image)
-        sessions[name] = _opened(exported)
+        sessions[name] = session(exported, threads=1)
         figures |= {
             f"{name}_parameters": count_parameters(network),
             # A Network's last block is counted with all tokens; what holds one is counted as it runs.
@@ -173,12 +174,6 @@ def _from_images(networks: Mapping[str, _Logits], image: tuple[int, int], rounds
 def _exported(network: _Logits, image: tuple[int, int]) -> bytes:
     example = torch.zeros(2, 1, *image)  # of more than one row: a size of 1 would be taken for a constant
     return to_onnx(network, example, {0: torch.export.Dim("batch", min=1)}, "images", ["logits"]).SerializeToString()
-
-
-def _opened(exported: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
 
 
 def _calls(

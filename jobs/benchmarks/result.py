@@ -17,7 +17,7 @@ import torch
 from sermodels.provenance import commit, cpu_model
 
 _COMPARISONS = {"≥": operator.ge, "≤": operator.le}
-_PACKAGES = ("torch", "torchaudio", "librosa", "pyarrow", "ray", "optuna", "mlflow")
+_PACKAGES = ("torch", "torchaudio", "onnxruntime", "librosa", "pyarrow", "ray", "optuna", "mlflow")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,5 +49,10 @@ def terms(corpus: str) -> Terms:
     Args:
         corpus: as a store names it.
     """
-    own = Terms(title="a corpus of the user's own", speech="unknown", licence="unknown: ask its owner", citation="")
+    own = Terms(
+        title="a corpus of the user's own",
+        speech="speech that this card knows nothing of",
+        licence="unknown: ask its owner",
+        citation="",
+    )
     return _TERMS.get(corpus, own)

@@ -1,20 +1,27 @@
 """The model card: what a stranger should know before using a model."""
 
-import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from sermodels.bundle import FINGERPRINT, Bundle
+from sermodels.config import Protocol
 from sermodels.corpora.terms import terms
 from sermodels.intervals import Interval, over_speakers
 from sermodels.metrics import uar, wa
 from sermodels.profile import count_macs, count_parameters
+from sermodels.splits import FIXED
 
-FEW_SPEAKERS = 5  # of whom an interval says little
+FEWEST_SPEAKERS = 5  # of fewer, intervals hold the truth less often than they say
+
+CHOSEN = {
+    "speaker": "The test side was read once, after the configuration had been chosen on other speakers.",
+    "utterance": "The test side was read once, after the configuration had been chosen on other clips.",
+    "paper": "The test side is the validation side, on which the configuration was chosen.",
+}
 
 
 def card(bundle: Bundle, *, model_bytes: int, milliseconds: float, cpu: str, checks: Sequence[str]) -> str:
@@ -42,7 +49,9 @@ def card(bundle: Bundle, *, model_bytes: int, milliseconds: float, cpu: str, che
         sides=metrics.get("sides", {}).get(fold),
         validation=metrics.get("validation"),
         selection=metrics.get("selection", {}),
-        **_test(metrics.get("test")),
+        fixed=bundle.config.protocol in FIXED,
+        over_lanes=_over_lanes,
+        **_test(metrics.get("test"), bundle.config.protocol),
         parameters=count_parameters(bundle.network),
         macs=count_macs(bundle.network, image),
         megabytes=model_bytes / 1e6,
@@ -52,21 +61,31 @@ def card(bundle: Bundle, *, model_bytes: int, milliseconds: float, cpu: str, che
     )
 
 
-def _test(test: dict[str, Any] | None) -> dict[str, Any]:
+def _test(test: Mapping[str, Any] | None, protocol: Protocol) -> dict[str, Any]:
     """The figures of the exported network, with what they are worth."""
     if not test:
         return {"test": None}
-    confusions = test.get("confusion_by_speaker")
-    if confusions is None:  # of a sweep that finished before there were intervals
+    chosen, confusions = {"test": test, "chosen": CHOSEN.get(protocol, "")}, test.get("confusion_by_speaker", {})
+    speakers = [np.array(counts) for counts in confusions.values()]
+    if len(speakers) < 2:  # or a sweep that finished before they were told apart
         first = test["lanes"][0]
-        return {"test": test, "test_uar": f"{first['uar']:.3f}", "test_wa": f"{first['wa']:.3f}", "few": None}
-    # One network, but it is this one that the figures are of: only its speakers are drawn.
-    interval = partial(over_speakers, confusions, networks=len(confusions))
-    few = ", of whom there are too few for the interval to say much" if len(confusions) < FEW_SPEAKERS else ""
-    return {"test": test, "test_uar": _shown(interval(figure=uar)), "test_wa": _shown(interval(figure=wa)), "few": few}
+        return chosen | {"uar": f"{first['uar']:.3f}", "wa": f"{first['wa']:.3f}", "brackets": ""}
+    if protocol == "speaker" and len(speakers) >= FEWEST_SPEAKERS:
+        # One network, but it is this one that the figures are of: only its speakers are drawn.
+        intervals = [over_speakers(confusions, figure, networks=len(speakers)) for figure in (uar, wa)]
+        brackets = (
+            f"In brackets: 95 % intervals for other speakers, by bootstrap over the {len(speakers)} of the test side."
+        )
+    else:
+        pooled = sum(speakers)
+        each = [[float(figure(counts)) for counts in (pooled, *speakers)] for figure in (uar, wa)]
+        intervals = [Interval(own, min(others), max(others)) for own, *others in each]
+        new = ", too few for an interval for others" if protocol == "speaker" else ", whom it had heard in training"
+        brackets = f"In brackets: the lowest and the highest of its {len(speakers)} test speakers{new}."
+    shown = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in intervals]
+    return chosen | {"uar": shown[0], "wa": shown[1], "brackets": brackets}
 
 
-def _shown(figure: Interval) -> str:
-    if math.isinf(figure.low):
-        return f"{figure.value:.3f} (one speaker: no interval)"
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+def _over_lanes(figures: Mapping[str, Any], name: str) -> str:
+    spread = f" ± {figures[f'{name}_std']:.3f}" if len(figures["lanes"]) > 1 else ""
+    return f"{figures[name]:.3f}{spread}"

@@ -6,6 +6,7 @@ n clips, K emotions.
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,17 +20,17 @@ from sermodels.corpora import synthetic
 from sermodels.corpora.files import audio_files
 from sermodels.deploy.card import card
 from sermodels.deploy.graph import export_onnx
-from sermodels.deploy.manifest import verify, write_manifest
+from sermodels.deploy.manifest import WITHIN, verify, write_manifest
 from sermodels.deploy.names import CARD, EXAMPLE, MODEL
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 from sermodels.evaluate import evaluate, rows_of, was_trained_on
 from sermodels.files import file_sha256
+from sermodels.lanes import ROWS_AT_ONCE
 from sermodels.metrics import confusion_matrix
 from sermodels.provenance import cpu_model, provenance
 from sermodels.store import Store
 
-WITHIN = 1e-4  # in probability: how far ONNX may be from PyTorch
 TIMED = 20  # clips
 MOST = 200  # recordings that are compared where no store says which are the test's
 
@@ -71,7 +72,7 @@ def complete(
     )
     (folder / CARD).write_text(text, encoding="utf-8")
     (probabilities,) = bundle.classify([torch.from_numpy(example)]).tolist()
-    write_manifest(folder, dict(zip(bundle.emotions, probabilities, strict=True)), provenance())
+    write_manifest(folder, dict(zip(bundle.emotions, probabilities, strict=True)), _made_with())
     verify(folder)
     for check in checks:
         tell(check)
@@ -118,22 +119,47 @@ def _clips(recordings: Path, bundle: Bundle, store: Store | None) -> list[Path]:
 
 
 def _check_recordings(bundle: Bundle, model: Recogniser, clips: Sequence[Path], store: Store | None) -> list[str]:
-    waveforms = [audio.load(clip, model.sample_rate_hz) for clip in clips]
+    waveforms, damaged = _loaded(clips, model.sample_rate_hz)
     off = _difference(bundle, model, waveforms)
-    found = [f"On {len(clips)} recordings, probabilities of ONNX and PyTorch differ by {off:.0e} at most."]
+    apart = f" ({damaged} damaged left out)" if damaged else ""
+    found = [f"On {len(waveforms)} recordings{apart}, probabilities of ONNX and PyTorch differ by {off:.0e} at most."]
     test = bundle.metrics.get("test")
     if store is None or test is None or test["rows"] != len(clips):  # under `paper` rows are altered views
         return found
     rows = rows_of("test", store, bundle.config)
-    answered = model.run(waveforms).probabilities.argmax(-1)
-    confusion = confusion_matrix(store.emotion[rows], answered, len(bundle.emotions))
-    if confusion.tolist() == test["confusion"]:
-        return [
-            *found,
-            f"Answering the {len(clips)} test recordings, `{MODEL}` gives the confusion matrix of the sweep.",
-        ]
-    moved = int(np.abs(confusion - np.array(test["confusion"])).sum()) // 2
-    return [*found, f"Of the {len(clips)} test recordings {moved} with two equal probabilities get another answer."]
+    answered, stored = model.run(waveforms).probabilities, _of_images(bundle, store.pixels[rows])
+    if not (off := np.abs(answered - stored).max()) < WITHIN:
+        raise UserError(
+            f"{clips[0].parent}: answers differ by {off:.1e} from those to the store's images of these clips"
+        )
+    confusion = confusion_matrix(store.emotion[rows], answered.argmax(-1), len(bundle.emotions)).tolist()
+    if confusion == test["confusion"]:  # else two emotions were equally likely, but for a rounding
+        found.append(f"Answering the {len(clips)} test recordings, `{MODEL}` gives the confusion matrix of the sweep.")
+    return found
+
+
+def _loaded(clips: Sequence[Path], sample_rate_hz: int) -> tuple[list[np.ndarray], int]:
+    """The waveforms that can be heard, and how many cannot.
+
+    Raises:
+        UserError: none can.
+    """
+    waveforms, refusals = [], []
+    for clip in clips:
+        try:
+            waveforms.append(audio.load(clip, sample_rate_hz))
+        except UserError as error:
+            refusals.append(error)
+    if not waveforms:
+        raise refusals[0]
+    return waveforms, len(refusals)
+
+
+def _of_images(bundle: Bundle, pixels: np.ndarray) -> np.ndarray:
+    """The network's probabilities, (n, K), of stored images, (n, H, W)."""
+    images = torch.from_numpy(pixels).to(getattr(torch, bundle.config.precision)).unsqueeze(1)
+    with torch.no_grad():
+        return torch.cat([bundle.network(part).logits.softmax(-1) for part in images.split(ROWS_AT_ONCE)]).numpy()
 
 
 def _difference(bundle: Bundle, model: Recogniser, waveforms: Sequence[np.ndarray]) -> float:
@@ -147,6 +173,10 @@ def _difference(bundle: Bundle, model: Recogniser, waveforms: Sequence[np.ndarra
     if not off < WITHIN:
         raise UserError(f"the ONNX graph's probabilities differ by {off:.1e} from PyTorch's: it is not exported")
     return off
+
+
+def _made_with() -> dict[str, str | int]:
+    return provenance() | {package: version(package) for package in ("onnx", "onnxscript", "onnxruntime")}
 
 
 def _milliseconds(model: Recogniser, waveform: np.ndarray) -> float:

@@ -46,7 +46,8 @@ def export_onnx(network: Network, frontend: FrontEnd, emotions: Sequence[str]) -
     """
     graph = WaveformToEmotion(network, frontend).eval()
     shortest = round(MIN_DURATION_S * frontend.sample_rate_hz)
-    example = torch.zeros(2, frontend.clip_samples)  # of more than one row: a size of 1 would be taken for a constant
+    # Of more than one row: a size of 1 would be taken for a constant.
+    example = torch.zeros(2, max(frontend.clip_samples, shortest))
     free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("samples", min=shortest)}
     model = to_onnx(graph, example, free, INPUT, OUTPUTS)
     about = {"emotions": json.dumps(list(emotions)), "sample_rate_hz": frontend.sample_rate_hz}

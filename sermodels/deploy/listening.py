@@ -3,12 +3,13 @@
 K emotions, w windows.
 """
 
+import os.path
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,52 +27,71 @@ class Heard:
 
     file: Path
     duration_s: float
-    probabilities: np.ndarray  # (K,); the mean over windows if it was heard in windows
+    probabilities: np.ndarray  # (K,); the mean over windows that are not silent if it was heard in windows
     starts_s: np.ndarray  # (w,) of the windows; one, at 0, if it was not
-    curve: np.ndarray  # (w, K) probabilities of each window
+    curve: np.ndarray  # (w, K) probabilities of each window; NaN for a silent one
 
     def plain(self, model: Recogniser, *, windows: bool) -> dict[str, Any]:
         """As JSON holds it; with the curve over time, if asked for."""
-        answer = {"file": str(self.file), **_named(model, self.probabilities)}
+        answer = {"file": str(self.file), **model.described(self.probabilities)}
         if windows:
             ends = np.minimum(self.starts_s + model.clip_s, self.duration_s)
             spans = zip(self.starts_s.tolist(), ends.tolist(), self.curve, strict=True)
-            answer["curve"] = [{"from_s": a, "to_s": b, **_named(model, p)} for a, b, p in spans]
+            answer["curve"] = [{"from_s": a, "to_s": b, **model.described(p)} for a, b, p in spans]
         return answer
 
 
-def recordings(given: Sequence[Path]) -> list[Path]:
-    """Files as they are, and for a folder all audio files below it, sorted.
+def recordings(given: Sequence[Path]) -> list[Path | UserError]:
+    """Files as they are, and for a folder all audio files below it, sorted; or why it has none."""
+    found: list[Path | UserError] = []
+    for path in given:
+        try:
+            # Not Path.is_dir, which raises for names that are too long and places that are closed.
+            found += [path / name for name in audio_files(path)] if os.path.isdir(path) else [path]
+        except UserError as error:
+            found.append(error)
+    return found
 
-    Raises:
-        UserError: a folder without any.
-    """
-    return [file for path in given for file in ([path / n for n in audio_files(path)] if path.is_dir() else [path])]
 
-
-def listen(model: Recogniser, files: Sequence[Path], every_s: float | None = None) -> Iterator[Heard | UserError]:
+def listen(
+    model: Recogniser, files: Sequence[Path | UserError], every_s: float | None = None
+) -> Iterator[Heard | UserError]:
     """Answer files in order, some at a time.
 
     Args:
         model: that answers.
-        files: recordings; "-" is standard input.
+        files: recordings; "-" is standard input. Errors are passed on in their place.
         every_s: seconds between the starts of windows, or None to hear the beginning alone.
 
     Yields:
         What it says of each, or why it cannot be heard.
     """
-    waiting = iter(files)
-    while chunk := list(islice(waiting, AT_ONCE)):
-        loaded = [_load(path, model.sample_rate_hz) for path in chunk]
-        sound = [waveform for waveform in loaded if not isinstance(waveform, UserError)]
-        answers = iter(_answers(model, sound, every_s))
-        for path, waveform in zip(chunk, loaded, strict=True):
-            if isinstance(waveform, UserError):
-                yield waveform
-                continue
-            starts_s, curve = next(answers)
-            parts = {"probabilities": curve.mean(0), "starts_s": starts_s, "curve": curve}
-            yield Heard(file=path, duration_s=len(waveform) / model.sample_rate_hz, **parts)
+    waiting, at_once = iter(files), AT_ONCE if every_s is None else 1
+    while chunk := list(islice(waiting, at_once)):
+        loaded = [_load(path, model, whole=every_s is not None) for path in chunk]
+        answers = iter(_answers(model, [sound.waveform for sound in loaded if isinstance(sound, _Sound)], every_s))
+        for path, sound in zip(chunk, loaded, strict=True):
+            yield sound if isinstance(sound, UserError) else _heard(path, sound.duration_s, *next(answers))
+
+
+class _Sound(NamedTuple):
+    waveform: np.ndarray  # what is heard of it
+    duration_s: float
+
+
+def _load(path: Path | UserError, model: Recogniser, *, whole: bool) -> _Sound | UserError:
+    if isinstance(path, UserError):
+        return path
+    try:
+        if path == STDIN:
+            encoded = sys.stdin.buffer.read() if sys.stdin else b""
+            waveform = audio.decode(encoded, "standard input", model.sample_rate_hz, LONGEST_S)
+        else:
+            waveform = audio.load(path, model.sample_rate_hz, LONGEST_S)
+    except UserError as error:
+        return error
+    heard = waveform if whole else waveform[: round(model.clip_s * model.sample_rate_hz)].copy()  # an hour is let go
+    return _Sound(heard, len(waveform) / model.sample_rate_hz)
 
 
 def _answers(
@@ -87,16 +107,6 @@ def _answers(
             yield np.zeros(1), probabilities[None]
 
 
-def _load(path: Path, sample_rate_hz: int) -> np.ndarray | UserError:
-    try:
-        if path == STDIN:
-            return audio.decode(sys.stdin.buffer.read(), "standard input", sample_rate_hz, LONGEST_S)
-        return audio.load(path, sample_rate_hz, LONGEST_S)
-    except UserError as error:
-        return error
-
-
-def _named(model: Recogniser, probabilities: np.ndarray) -> dict[str, Any]:
-    named = model.named(probabilities)
-    emotion = max(named, key=named.get)
-    return {"emotion": emotion, "probability": named[emotion], "probabilities": named}
+def _heard(file: Path, duration_s: float, starts_s: np.ndarray, curve: np.ndarray) -> Heard:
+    mean = curve[~np.isnan(curve).any(axis=1)].mean(axis=0)
+    return Heard(file=file, duration_s=duration_s, probabilities=mean, starts_s=starts_s, curve=curve)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sermodels.deploy.names import EXAMPLE, MANIFEST
+from sermodels.deploy.names import CARD, EXAMPLE, MANIFEST, MODEL
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 from sermodels.files import file_sha256
@@ -47,7 +47,7 @@ def verify(folder: str | Path) -> str:
     folder = Path(folder)
     manifest = _read(folder / MANIFEST)
     for name, expected in manifest["files_sha256"].items():
-        if file_sha256(folder / name) != expected:
+        if expected is None or file_sha256(folder / name) != expected:
             raise UserError(
                 f"{folder / name}: missing, or not the file that was exported: the manifest has another hash"
             )
@@ -74,6 +74,10 @@ def _read(path: Path) -> dict[str, Any]:
     expected = {"format": int, "files_sha256": dict, "example": dict}
     if not isinstance(manifest, dict) or any(not isinstance(manifest.get(k), kind) for k, kind in expected.items()):
         raise UserError(f"{path}: damaged: expected {', '.join(expected)}")
+    if missing := {MODEL, EXAMPLE, CARD} - {name for name, sha256 in manifest["files_sha256"].items() if sha256}:
+        raise UserError(f"{path}: damaged: no hash of {', '.join(sorted(missing))}")
+    if not all(isinstance(probability, float) for probability in manifest["example"].values()):
+        raise UserError(f"{path}: damaged: a probability of the example is no number")
     if manifest["format"] != FORMAT:
         raise UserError(f"{path}: format {manifest['format']}; this version reads {FORMAT}")
     return manifest

@@ -10,7 +10,7 @@ n waveforms, K emotions, D embedding size, w windows.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -20,7 +20,14 @@ from sermodels.deploy.names import MODEL
 from sermodels.errors import UserError
 
 AT_ONCE = 16  # waveforms a call: more are not answered faster
-LONGEST_S = 3600.0  # of a recording heard in windows
+LONGEST_S = 3600.0  # of a recording
+
+
+def session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
+    """An opened ONNX graph, on so many cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class Answers(NamedTuple):
@@ -56,10 +63,8 @@ class Recogniser:
             raise UserError(f"{model}: no such folder; {made}")
         if not path.is_file():
             raise UserError(f"{path}: missing; export the model again")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = session(path, threads)
             about = self._session.get_modelmeta().custom_metadata_map
             self.emotions: tuple[str, ...] = tuple(json.loads(about["emotions"]))
             self.sample_rate_hz, self.clip_s = int(about["sample_rate_hz"]), float(about["clip_s"])
@@ -69,7 +74,7 @@ class Recogniser:
             raise UserError(f"{path}: damaged: {' '.join(str(error).split())}; export it again") from None
 
     def answer(self, path: str | Path) -> dict[str, float]:
-        """The probability of each emotion in a recording of any rate and length; its first `clip_s` seconds are heard.
+        """The probability of each emotion in a recording of any rate, at most an hour; its first `clip_s` are heard.
 
         Raises:
             UserError: it cannot be read.
@@ -80,6 +85,17 @@ class Recogniser:
     def named(self, probabilities: np.ndarray) -> dict[str, float]:
         """Probabilities of shape (K,) by emotion."""
         return dict(zip(self.emotions, probabilities.tolist(), strict=True))
+
+    def described(self, probabilities: np.ndarray) -> dict[str, Any]:
+        """As JSON holds probabilities of shape (K,): `emotion`, the likeliest, `probability`, its own, and all of them.
+
+        Of a silent window, whose probabilities are NaN, all three are None.
+        """
+        if np.isnan(probabilities).any():
+            return {"emotion": None, "probability": None, "probabilities": None}
+        named = self.named(probabilities)
+        emotion = max(named, key=named.get)
+        return {"emotion": emotion, "probability": named[emotion], "probabilities": named}
 
     def run(self, waveforms: Sequence[np.ndarray]) -> Answers:
         """Answer waveforms.
@@ -95,19 +111,28 @@ class Recogniser:
 
         Args:
             waveform: (samples,) float32 at `sample_rate_hz`.
-            every_s: seconds from the start of a window to that of the next; less than `clip_s`, and they overlap.
+            every_s: seconds from the start of a window to that of the next: above 0, at most `clip_s`. Less than
+                that, and they overlap.
 
         Returns:
-            Start of each window in seconds, (w,), and their answers. The last window is the first that reaches the end
-            of the recording.
+            Start of each window in seconds, (w,), and their answers; those of a silent window are NaN, for the model
+            would name something. What is left behind the last window is shorter than 0.1 s.
+
+        Raises:
+            UserError: windows would leave gaps.
         """
+        if not 0 < every_s <= self.clip_s:
+            raise UserError(f"windows every {every_s:g} s: must be above 0 and at most {self.clip_s:g}, what one hears")
         clip, hop = round(self.clip_s * self.sample_rate_hz), max(1, round(every_s * self.sample_rate_hz))
         shortest = round(audio.MIN_DURATION_S * self.sample_rate_hz)
         behind = max(0, len(waveform) - clip)  # samples that the first window does not hear
         starts = [
             start for start in range(0, behind + hop, hop) if len(waveform) - start >= min(shortest, len(waveform))
         ]
-        answers = self.run([waveform[start : start + clip] for start in starts])
+        windows = [waveform[start : start + clip] for start in starts]
+        answers = self.run(windows)
+        for values in answers:
+            values[[np.abs(window).max() < audio.SILENT_PEAK for window in windows]] = np.nan
         return np.array(starts) / self.sample_rate_hz, answers
 
     def _batch(self, waveforms: Sequence[np.ndarray]) -> Answers:

@@ -1,6 +1,8 @@
 """jobs/predict.py: any recording is answered, whatever is wrong with its neighbour."""
 
 import json
+import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -101,7 +103,51 @@ def test_no_file_no_model_and_no_time(model, wav, tmp_path):
     assert "no recordings" in error_line(job_here("predict.py", model))
     assert str(tmp_path / "nowhere") in error_line(job_here("predict.py", tmp_path / "nowhere", wav))
     assert "no audio file" in error_line(job_here("predict.py", model, tmp_path))
-    assert "--every 0" in error_line(job_here("predict.py", model, wav, "--every", "0"))
+    for every in ("0", "2.5", "nan"):
+        assert f"--every {every}: must be 0.01 to 2 seconds" in error_line(
+            job_here("predict.py", model, wav, "--every", every)
+        )
+    assert "--threads 0" in error_line(job_here("predict.py", model, wav, "--threads", "0"))
+
+
+def test_odd_places_among_good_files(model, studio, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = job_here("predict.py", model, tmp_path / "empty", studio, tmp_path / ("x" * 300), "--json")
+    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(studio)]
+    errors = done.stderr.splitlines()
+    assert "holds no audio file" in errors[0]
+    assert "cannot be read: File name too long" in errors[1]
+    assert done.returncode == 2
+
+
+def test_silence_in_a_long_recording_is_told_and_not_averaged(model, wav, tmp_path):
+    speech, rate_hz = soundfile.read(wav)
+    sound = np.concatenate([np.resize(speech, 2 * rate_hz), np.zeros(4 * rate_hz)])
+    soundfile.write(tmp_path / "pause.wav", sound, rate_hz)
+    (answer,) = map(
+        json.loads, job_here("predict.py", model, tmp_path / "pause.wav", "--json", "--every", "2").stdout.splitlines()
+    )
+    assert [part["emotion"] is None for part in answer["curve"]] == [False, True, True]
+    assert answer["probabilities"] == pytest.approx(answer["curve"][0]["probabilities"])
+    table = job_here("predict.py", model, tmp_path / "pause.wav", "--every", "2").stdout.splitlines()
+    assert [line.split()[3] for line in table[2:4]] == ["silence", "silence"]
+
+
+def test_answers_go_to_their_file_while_a_terminal_shows_progress(model, studio, tmp_path):
+    """A bar on the terminal must not swallow what is printed."""
+    controller, terminal = pty.openpty()
+    with (tmp_path / "answers.jsonl").open("w") as answers:
+        command = [sys.executable, ROOT / "jobs" / "predict.py", model, studio, "--json"]
+        subprocess.run(command, stdout=answers, stderr=terminal, env=environment(), check=True)
+    os.close(terminal)
+    os.close(controller)
+    assert json.loads((tmp_path / "answers.jsonl").read_text())["file"] == str(studio)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(model, studio):
+    command = f"{sys.executable} {ROOT}/jobs/predict.py {model} {' '.join([str(studio)] * 40)} | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment(), check=True)
+    assert "Traceback" not in done.stderr
 
 
 def test_pytorch_is_not_imported(model, wav):

@@ -75,6 +75,13 @@ def test_all_data_is_trained_on_and_the_model_says_so(trained, store, tmp_path):
     assert "| valid (trained on, too) | 7 |" in (final.out / "README.md").read_text()
     one_fold = Trained(tmp_path / "usual", store.path, trained.out / "config.yaml", "folds=[1]")
     assert (final.out / "model.safetensors").read_bytes() != (one_fold.out / "model.safetensors").read_bytes()
+    other = Trained(tmp_path / "other", store.path, trained.out / "config.yaml", "folds=[0]", "--all-data")
+    assert load_bundle(other.out).config.folds == (0,)
+    words = ["--store", store.path, "--home", tmp_path / "none"]
+    assert "must be one with all_data" in error_line(job_here("train.py", *words, "folds=[0, 1]", "--all-data"))
+    assert "exclude each other" in error_line(job_here("train.py", *words, "all_data=false", "--all-data"))
+    noted = job("evaluate.py", final.out, "--store", store.path)
+    assert "test: neither trained nor selected on" in noted.stdout
     done = job("predict.py", final.out, store.path.parent / "corpus" / store.clip_id[0])
     assert done.returncode == 0, done.stderr
 

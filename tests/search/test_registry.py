@@ -1,4 +1,4 @@
-"""Who becomes champion: the first, and whoever is better beyond noise on the same lanes."""
+"""Who becomes champion: the first, and whoever is better beyond noise on fresh seeds, fold by fold."""
 
 import json
 import re
@@ -62,7 +62,7 @@ def champion(client, name):
 
 def test_the_first_is_champion_and_answers_through_mlflow(client, sweep, model, wav):
     run, out = sweep()
-    assert register(client, run, out, "first") == ("1", True, "the first version")
+    assert register(client, run, out, "first") == ("1", True, "there was no champion")
     mine = client.get_model_version("first", "1")
     assert mine.run_id == run.info.run_id
     assert mine.description.startswith("# Emotion from 2 s of speech")
@@ -93,11 +93,12 @@ def test_no_code_is_pickled(client, sweep):
 @pytest.mark.parametrize(
     ("lanes", "wins", "why"),
     [
-        (np.add(GOOD, 0.1), True, r"\+10\.0 against version 1, 95 % interval \+10\.0 to \+10\.0"),
         (np.add(GOOD, (0.1, 0.09, 0.12, 0.11)), True, r"\+10\.5 against version 1, 95 % interval \+8\.\d to \+12\.\d"),
+        (np.add(GOOD, 0.125), False, "not beyond noise"),  # the same on every fold: few clips
         (np.add(GOOD, (0.3, -0.1, 0.2, -0.1)), False, "not beyond noise"),
         (np.add(GOOD, -0.1), False, "not beyond noise"),
-        (GOOD[:1], False, "in a single lane, which shows nothing"),
+        (GOOD[:1], False, "on a single fold, which shows nothing"),
+        ((), False, "version 2 was not confirmed on fresh seeds"),
     ],
 )
 def test_a_challenger_is_champion_if_it_is_better_beyond_noise(lanes, wins, why, client, sweep, tmp_path):
@@ -121,7 +122,7 @@ def test_a_sweep_has_one_version(client, sweep):
     run, out = sweep()
     register(client, run, out, "once")
     assert register(client, run, out, "once") == ("1", True, "it is the champion already")
-    register(client, *sweep(np.add(GOOD, 0.1)), "once")
+    register(client, *sweep(np.add(GOOD, (0.1, 0.2, 0.1, 0.1))), "once")
     again = register(client, run, out, "once")
     assert (again.version, again.champion) == ("1", False)
     assert register(client, run, out, "once", force=True).champion
@@ -139,7 +140,26 @@ def test_what_was_judged_elsewhere_cannot_be_compared(client, sweep, monkeypatch
         "elsewhere", "1", "ser.judged_on", client.get_model_version("elsewhere", "2").tags["ser.judged_on"]
     )
     client.set_model_version_tag("elsewhere", "1", "ser.lanes", '{"fold 9, seed 9": 0.1}')
-    assert "other folds or seeds" in register(client, *sweep(), "elsewhere").why
+    assert "other folds" in register(client, *sweep(), "elsewhere").why
+
+
+def test_seeds_of_a_fold_are_no_evidence_of_their_own(client, sweep, tmp_path):
+    name = tmp_path.name
+    register(client, *sweep(), name)
+    seeds = [f"fold {fold}, seed {seed}" for fold in (0, 1) for seed in range(20)]
+    client.set_model_version_tag(name, "1", "ser.lanes", json.dumps(dict.fromkeys(seeds, 0.5)))
+    registered = register(client, *sweep((0.6, 0.7)), name)
+    assert not registered.champion, "two folds, whatever the number of seeds"
+    assert "+15.0 against version 1, 95 % interval -48.5 to +78.5" in registered.why
+
+
+def test_an_attempt_that_fails_leaves_nothing_behind(client, sweep):
+    run, out = sweep()
+    (out / "README.md").unlink()
+    with pytest.raises(UserError, match="--register half: "):
+        register(client, run, out, "half")
+    assert not client.search_registered_models("name = 'half'")
+    assert not client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
 
 
 def test_a_name_that_mlflow_refuses(client, sweep):

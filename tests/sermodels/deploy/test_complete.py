@@ -3,14 +3,16 @@
 import copy
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from sermodels import evaluate
+from sermodels import audio, evaluate
 from sermodels.build import build_student
 from sermodels.bundle import FILES, FINGERPRINT, METRICS, load_bundle, write_bundle
+from sermodels.deploy import card
 from sermodels.deploy.complete import complete
 from sermodels.deploy.names import ADDED, CARD
 from sermodels.errors import UserError
@@ -66,6 +68,35 @@ def test_another_store_is_refused(bundle, store):
     (folder / METRICS).write_text(json.dumps(metrics | {FINGERPRINT: "other"}))
     with pytest.raises(UserError, match="not the store that the model was trained on"):
         complete(folder, store)
+
+
+def test_recordings_that_sound_otherwise_are_refused(bundle, store, monkeypatch):
+    """Not by their hashes: as if another version of a library decoded them otherwise."""
+    honest = audio.load
+    monkeypatch.setattr(audio, "load", lambda *given: honest(*given)[::-1].copy())
+    with pytest.raises(UserError, match=r"answers differ by \S+ from those to the store's images"):
+        complete(bundle(), store, store.path.parent / "corpus")
+
+
+def test_a_damaged_recording_is_left_out_where_no_store_says_which_are_tested(bundle, store, tmp_path):
+    corpus, told = shutil.copytree(store.path.parent / "corpus", tmp_path / "corpus"), []
+    (corpus / "aaa.wav").write_text("junk")
+    complete(bundle(), recordings=corpus, tell=told.append)
+    assert "On 35 recordings (1 damaged left out), probabilities" in told[0]
+
+
+def test_intervals_are_those_of_enough_new_speakers_alone():
+    def shown(protocol, speakers):
+        confusions = {f"s{n}": [[10, n], [0, 10]] for n in range(speakers)}
+        return card._test({"lanes": [{"uar": 0.5, "wa": 0.5}], "confusion_by_speaker": confusions}, protocol)
+
+    assert "95 % intervals for other speakers, by bootstrap over the 6" in shown("speaker", 6)["brackets"]
+    few = shown("speaker", 3)
+    assert "lowest and the highest of its 3 test speakers, too few for an interval" in few["brackets"]
+    assert few["uar"] == "0.955 [0.917, 1.000]"
+    assert "whom it had heard in training" in shown("utterance", 6)["brackets"]
+    assert (shown("speaker", 1)["uar"], shown("speaker", 1)["brackets"]) == ("0.500", "")
+    assert "on which the configuration was chosen" in shown("paper", 6)["chosen"]
 
 
 def test_a_graph_that_answers_otherwise_is_refused(bundle, monkeypatch):

@@ -55,10 +55,34 @@ def test_an_answer_that_differs_is_told(copy):
         verify(copy)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 1, "files_sha256": [], "example": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"format": 1, "files_sha256": [], "example": {}}',
+        '{"format": 1, "files_sha256": {}, "example": {}}',
+    ],
+)
 def test_a_damaged_manifest_is_named(content, copy):
     (copy / MANIFEST).write_text(content)
     with pytest.raises(UserError, match=r"manifest\.json: damaged"):
+        verify(copy)
+
+
+def test_a_manifest_that_vouches_for_nothing_is_damaged(copy):
+    hashes = json.loads((copy / MANIFEST).read_text())["files_sha256"]
+    change(copy, files_sha256=hashes | {MODEL: None})
+    with pytest.raises(UserError, match=r"no hash of model\.onnx"):
+        verify(copy)
+    (copy / "model.safetensors").unlink()
+    change(copy, files_sha256=hashes | {"model.safetensors": None})
+    with pytest.raises(UserError, match=r"model\.safetensors: missing"):
+        verify(copy)
+    change(copy, files_sha256=hashes, example={"anger": "much"})
+    with pytest.raises(UserError, match=r"model\.safetensors: missing|no number"):
         verify(copy)
 
 

@@ -52,7 +52,6 @@ def test_a_file_is_answered_by_emotion(opened, wav, waveforms):
         (3.0, 0.5, [0, 0.5, 1.0]),
         (5.0, 2.0, [0, 2.0, 4.0]),
         (4.05, 2.0, [0, 2.0]),  # what is left over is too short to be heard
-        (9.0, 4.0, [0, 4.0, 8.0]),  # windows with gaps between them
     ],
 )
 def test_windows_reach_the_end(opened, waveforms, seconds, every_s, starts):
@@ -62,6 +61,19 @@ def test_windows_reach_the_end(opened, waveforms, seconds, every_s, starts):
     first = round(starts[-1] * 16_000)
     expected = opened.run([waveform[first : first + 32_000]]).probabilities[0]
     assert answers.probabilities[-1] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("every_s", [0, -1, 2.01, np.nan])
+def test_windows_leave_no_gap(opened, waveforms, every_s):
+    with pytest.raises(UserError, match="must be above 0 and at most 2"):
+        opened.windows(waveforms[0], every_s)
+
+
+def test_silent_windows_are_not_named(opened, waveforms):
+    waveform = np.concatenate([np.resize(waveforms[0], 32_000), np.zeros(64_000, np.float32)])
+    _, answers = opened.windows(waveform, 2.0)
+    assert np.isnan(answers.probabilities).all(axis=1).tolist() == [False, True, True]
+    assert opened.described(answers.probabilities[1]) == {"emotion": None, "probability": None, "probabilities": None}
 
 
 def test_what_cannot_be_opened_is_named(model, tmp_path):
