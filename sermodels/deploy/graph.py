@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from sermodels.audio import MIN_DURATION_S
 from sermodels.config import FrontEnd
+from sermodels.deploy.names import INPUT
 from sermodels.frontend import LogMel, columns
 from sermodels.networks import Network
 
 if TYPE_CHECKING:
     import onnx
 
-INPUT, OUTPUTS = "waveform", ("probabilities", "logits", "embedding")
+OUTPUTS = ("probabilities", "logits", "embedding")
 
 
 def export_onnx(network: Network, frontend: FrontEnd, emotions: Sequence[str]) -> "onnx.ModelProto":

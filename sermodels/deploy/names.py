@@ -4,4 +4,5 @@ MODEL = "model.onnx"
 EXAMPLE = "example.wav"  # of the built-in corpus: nobody's voice
 CARD = "README.md"
 MANIFEST = "manifest.json"
+INPUT = "waveform"  # of the graph
 ADDED = (MODEL, EXAMPLE, CARD, MANIFEST)

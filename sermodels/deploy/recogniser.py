@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 
 from sermodels import audio
-from sermodels.deploy.names import MODEL
+from sermodels.deploy.names import INPUT, MODEL
 from sermodels.errors import UserError
 
 AT_ONCE = 16  # waveforms a call: more are not answered faster
@@ -72,6 +72,7 @@ class Recogniser:
             raise UserError(f"{path}: does not say its {missing}: not a model exported here") from None
         except Exception as error:  # onnxruntime's errors have no base of their own
             raise UserError(f"{path}: damaged: {' '.join(str(error).split())}; export it again") from None
+        self._check(path)
 
     def answer(self, path: str | Path) -> dict[str, float]:
         """The probability of each emotion in a recording of any rate, at most an hour; its first `clip_s` are heard.
@@ -135,10 +136,20 @@ class Recogniser:
             values[[np.abs(window).max() < audio.SILENT_PEAK for window in windows]] = np.nan
         return np.array(starts) / self.sample_rate_hz, answers
 
+    def _check(self, path: Path) -> None:
+        """Make sure that the graph is one of ours, and what it says of itself can be true."""
+        taken = [given.name for given in self._session.get_inputs()]
+        given = {output.name: output.shape for output in self._session.get_outputs()}
+        if taken != [INPUT] or given.keys() != set(Answers._fields) or given["logits"][-1:] != [len(self.emotions)]:
+            raise UserError(f"{path}: not a model exported here: it takes {taken} and gives {given}")
+        if self.sample_rate_hz < audio.MIN_RATE_HZ or not 0 < self.clip_s <= LONGEST_S:
+            told = f"{self.clip_s:g} s at {self.sample_rate_hz} Hz"
+            raise UserError(f"{path}: damaged: it says that it hears {told}; export it again")
+
     def _batch(self, waveforms: Sequence[np.ndarray]) -> Answers:
         clip = round(self.clip_s * self.sample_rate_hz)
         cut = [waveform[:clip] for waveform in waveforms]
         together = np.zeros((len(cut), max(map(len, cut))), np.float32)  # zeros behind a waveform change nothing
         for row, waveform in zip(together, cut, strict=True):
             row[: len(waveform)] = waveform
-        return Answers(*self._session.run(list(Answers._fields), {"waveform": together}))
+        return Answers(*self._session.run(list(Answers._fields), {INPUT: together}))

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
 import soundfile
@@ -74,7 +75,7 @@ RECORDINGS = {
     "missing": lambda f: f / "a.wav",
     "broken link": lambda f: link_to_nowhere(f / "a.wav"),
     "10 ms": lambda f: sound(f / "a.wav", TONE[:160]),
-    "11 minutes": lambda f: sound(f / "a.wav", np.tile(TONE[:8000], 1320), 8000, subtype="PCM_U8"),
+    "an hour and more": lambda f: sound(f / "a.wav", np.tile(TONE[:8000], 3700), 8000, subtype="PCM_U8"),
     "silence": lambda f: sound(f / "a.wav", np.zeros(RATE)),
     "nearly silence": lambda f: sound(f / "a.wav", TONE * 1e-5, subtype="FLOAT"),
     "nan": lambda f: sound(f / "a.wav", np.where(np.arange(RATE) == 7, np.nan, TONE), subtype="FLOAT"),
@@ -205,6 +206,57 @@ BUNDLES = {
 }
 
 
+def graph(folder, model, change):
+    """A model's folder whose graph was changed."""
+    loaded = onnx.load(model / "model.onnx")
+    change(loaded)
+    return bundle(folder, model, "model.onnx", loaded.SerializeToString())
+
+
+def told(key, value):
+    """What a graph says of itself, changed."""
+
+    def change(loaded):
+        for entry in loaded.metadata_props:
+            entry.value = value if entry.key == key else entry.value
+
+    return change
+
+
+def elsewhere(loaded):
+    """Weights that lie in a file outside the folder, as ONNX allows."""
+    weights = max(loaded.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="../../../../../../../../etc/passwd")
+
+
+GRAPHS = {
+    "no folder": lambda f, m: f / "best",
+    "a file": lambda f, m: written(f / "best", "x"),
+    "none": lambda f, m: bundle(f, m, "model.onnx"),
+    "empty": lambda f, m: bundle(f, m, "model.onnx", b""),
+    "text": lambda f, m: bundle(f, m, "model.onnx", "not a graph"),
+    "cut off": lambda f, m: bundle(f, m, "model.onnx", (m / "model.onnx").read_bytes()[:-5000]),
+    "pickled": lambda f, m: bundle(f, m, "model.onnx", pickle.dumps(Bomb(f / "executed"))),
+    "weights elsewhere": lambda f, m: graph(f, m, elsewhere),
+    "says nothing": lambda f, m: graph(f, m, lambda loaded: loaded.ClearField("metadata_props")),
+    "emotions that are none": lambda f, m: graph(f, m, told("emotions", "7")),
+    "too few emotions": lambda f, m: graph(f, m, told("emotions", '["joy"]')),
+    "hears for ever": lambda f, m: graph(f, m, told("clip_s", "inf")),
+    "hears nothing": lambda f, m: graph(f, m, told("clip_s", "nan")),
+    "a rate of nothing": lambda f, m: graph(f, m, told("sample_rate_hz", "0")),
+    "another input": lambda f, m: graph(f, m, lambda loaded: renamed(loaded, "waveform", "sound")),
+}
+
+
+def renamed(loaded, old, new):
+    for value in loaded.graph.input:
+        value.name = new if value.name == old else value.name
+    for node in loaded.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+
+
 @pytest.fixture
 def refused(tmp_path, monkeypatch):
     """Runs a job and gives its one line; nothing may be new in the folder of its input, nor in that where it runs."""
@@ -253,11 +305,14 @@ def test_presets_and_addresses(refused, folder, store, row):
     assert named in refused(folder, "sweep.py", "--store", store.path, "--home", folder / "home", *make(folder))
 
 
-@pytest.mark.parametrize("job", ["predict.py", "evaluate.py"])
 @pytest.mark.parametrize("row", BUNDLES)
-def test_bundles(refused, folder, model, store, wav, row, job):
-    words = [wav] if job == "predict.py" else ["--store", store.path]
-    assert "best" in refused(folder, job, BUNDLES[row](folder, model), *words)
+def test_bundles(refused, folder, model, store, row):
+    assert "best" in refused(folder, "evaluate.py", BUNDLES[row](folder, model), "--store", store.path)
+
+
+@pytest.mark.parametrize("row", GRAPHS)
+def test_graphs(refused, folder, model, wav, row):
+    assert "best" in refused(folder, "predict.py", GRAPHS[row](folder, model), wav)
 
 
 def test_a_pickle_in_the_place_of_a_stage_is_passed_over(folder, store):
@@ -274,7 +329,7 @@ def test_a_pickle_in_the_place_of_a_stage_is_passed_over(folder, store):
 
 
 def test_there_are_enough_rows():
-    assert len(RECORDINGS) + len(CORPORA) + 2 * len(STORES) + len(PRESETS) + 2 * len(BUNDLES) >= 60
+    assert len(RECORDINGS) + len(CORPORA) + 2 * len(STORES) + len(PRESETS) + len(BUNDLES) + len(GRAPHS) >= 60
 
 
 SOUND_RECORDINGS = {
