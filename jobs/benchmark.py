@@ -5,8 +5,9 @@
 
 reuse: stages shared between trials; features: the frozen teacher's table; build and store: the spectrogram store;
 overhead and scale: what trials cost beyond their training; sweep: the whole against a plain Ray Tune script;
-deploy: what a trained student costs those who use it. Both sides of a comparison run in turn, so leave the machine to
-them. A requirement that is missed is a result, too: exit code 0.
+deploy: what a trained student costs those who use it; lanes: seeds trained as one program, which is meant for a GPU.
+Both sides of a comparison run in turn, so leave the machine to them. A requirement that is missed is a result, too:
+exit code 0.
 """
 
 import shlex
@@ -23,7 +24,7 @@ from tyro.conf import Positional, arg
 from sermodels.errors import UserError
 from sermodels.files import replacing
 
-Name = Literal["reuse", "features", "build", "store", "overhead", "scale", "sweep", "deploy"]
+Name = Literal["reuse", "features", "build", "store", "overhead", "scale", "sweep", "deploy", "lanes"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ def count_macs(network: nn.Module, image: tuple[int, int], *, attention: bool = 
         attention: count the products of attention, queries by keys and weights by values; some tools do not.
     """
     if not isinstance(network, Network):
-        return _traced_macs(network, image, attention)
+        return macs_as_run(network, image, attention=attention)
     # By arithmetic: importing torch's FlopCounterMode imports the compiler, 0.9 s in every trial.
     pixels = math.prod(image)
     patches = pixels // math.prod(network.embed.shape)
@@ -40,7 +40,8 @@ def count_macs(network: nn.Module, image: tuple[int, int], *, attention: bool = 
     )
 
 
-def _traced_macs(network: nn.Module, image: tuple[int, int], attention: bool) -> int:
+def macs_as_run(network: nn.Module, image: tuple[int, int], *, attention: bool = True) -> int:
+    """MACs of one image of (H, W) pixels that a forward pass really does; the arguments are those of `count_macs`."""
     from torch.utils.flop_counter import FlopCounterMode
 
     shapes_only = copy.deepcopy(network).to("meta")
