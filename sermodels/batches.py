@@ -43,10 +43,10 @@ class Source:
         weights = torch.ones(len(rows_B), dtype=self.data.dtype, device=self.data.device)
         return Batch(self.data.images(rows_B), self.data.labels[rows_B], weights, self.targets[lane, rows_B])
 
-    def of_all(self, rows_LB: Tensor, weights_LB: Tensor) -> Batch:
-        """A batch of every lane, with an axis L in front of everything."""
-        lanes = torch.arange(len(rows_LB), device=rows_LB.device)[:, None]
-        return Batch(self.data.images(rows_LB), self.data.labels[rows_LB], weights_LB, self.targets[lanes, rows_LB])
+    def of_all(self, rows_LB: Tensor, weights_LB: Tensor, part: slice) -> Batch:
+        """A batch of each of some lanes, with an axis for them in front of everything."""
+        lanes, rows = torch.arange(len(rows_LB), device=rows_LB.device)[part, None], rows_LB[part]
+        return Batch(self.data.images(rows), self.data.labels[rows], weights_LB[part], self.targets[lanes, rows])
 
 
 def draw_order(data: TrialData, lanes: Sequence[tuple[int, int]], *, stage: str, epoch: int, batch: int) -> Order:

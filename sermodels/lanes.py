@@ -7,7 +7,10 @@ A lane's state is a flat dict: `network.*`, Adam's `exp_avg.*` and `exp_avg_sq.*
 L lanes, S steps, B rows of a batch, D feature size, K classes.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +23,9 @@ from sermodels.networks import Network, Output
 Loss = Callable[[Output, Batch], Tensor]  # mean over the rows of a batch, by weight
 State = dict[str, Tensor]
 Tick = Callable[[], None]
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's usual constants (Kingma & Ba 2015)
 ROWS_AT_ONCE = 8  # of an evaluation; with more, malloc asks the kernel for fresh pages in every layer of a stem
@@ -114,7 +120,10 @@ class _Lane:
 
 
 class StackedLanes:
-    """All lanes in one program: parameters, gradients and Adam's moments have a leading axis L."""
+    """All lanes in one program: parameters, gradients and Adam's moments have a leading axis L.
+
+    Where the device lacks memory for the activations of all of them, half as many take a step at once from there on.
+    """
 
     def __init__(self, networks: Sequence[Network], states: Sequence[State | None]):
         """Stack networks of one shape; a state, where there is one, replaces parameters and Adam's moments."""
@@ -124,6 +133,7 @@ class StackedLanes:
         self.exp_avg = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.exp_avg_sq = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.steps_L = torch.zeros(len(networks), device=next(iter(self.parameters.values())).device)
+        self.at_once = len(networks)
         for lane, state in enumerate(states):
             if state is not None:
                 self._restore(lane, state)
@@ -135,12 +145,16 @@ class StackedLanes:
             return loss(functional_call(self.template, parameters, (batch.images,)), batch)
 
         gradients_of_all = vmap(grad_and_value(loss_of_lane))
+
+        def gradients(rows_LB: Tensor, weights_LB: Tensor, part: slice) -> tuple[State, Tensor]:
+            return gradients_of_all(self._of(part), source.of_all(rows_LB, weights_LB, part))
+
         summed_L = torch.zeros_like(order.weights[:, 0, 0])
         for rows_LB, weights_LB in zip(order.rows.unbind(1), order.weights.unbind(1), strict=True):
-            gradients, losses_L = gradients_of_all(self.parameters, source.of_all(rows_LB, weights_LB))
             rows_L = weights_LB.sum(1)
-            self._adam(gradients, lr, active_L=rows_L > 0)
-            summed_L += rows_L * losses_L
+            for part, (found, losses) in self._parts(partial(gradients, rows_LB, weights_LB)):
+                self._adam(part, found, lr, active=rows_L[part] > 0)
+                summed_L[part] += rows_L[part] * losses
             tick()
         return (summed_L / order.weights.sum((1, 2))).tolist()
 
@@ -152,31 +166,54 @@ class StackedLanes:
         def of_lane(parameters: State, images: Tensor) -> Output:
             return functional_call(self.template, parameters, (images,))
 
-        parts = [
-            vmap(of_lane)(self.parameters, source.data.images(rows_LB))
-            for rows_LB in padded_LR.split(ROWS_AT_ONCE, dim=1)
-        ]
-        logits, features = (torch.cat(pieces, dim=1) for pieces in zip(*parts, strict=True))
+        def answers(rows_LB: Tensor, part: slice) -> Output:
+            return vmap(of_lane)(self._of(part), source.data.images(rows_LB[part]))
+
+        chunks = []
+        for rows_LB in padded_LR.split(ROWS_AT_ONCE, dim=1):
+            found = [output for _, output in self._parts(partial(answers, rows_LB))]
+            chunks.append([torch.cat(pieces) for pieces in zip(*found, strict=True)])
+        logits, features = (torch.cat(pieces, dim=1) for pieces in zip(*chunks, strict=True))
         return [Output(logits[lane, : len(own)], features[lane, : len(own)]) for lane, own in enumerate(rows)]
 
     def states(self) -> list[State]:
         """A copy of each lane's state."""
         return [self._state(lane) for lane in range(len(self.steps_L))]
 
+    def _parts(self, compute: Callable[[slice], T]) -> Iterator[tuple[slice, T]]:
+        """What is computed of all lanes, part by part: as many lanes as fit into the device's memory."""
+        first = 0
+        while first < len(self.steps_L):
+            part = slice(first, first + self.at_once)
+            try:
+                computed = compute(part)
+            except torch.OutOfMemoryError:
+                if self.at_once == 1:
+                    raise
+                self.at_once = -(-self.at_once // 2)
+                logger.warning("the device's memory is full: %d lanes take a step at once from now on", self.at_once)
+                continue
+            yield part, computed  # outside of the `try`: what is done with it must not be done twice
+            first = part.stop
+
+    def _of(self, part: slice) -> State:
+        """The parameters of some lanes."""
+        return {name: stacked[part] for name, stacked in self.parameters.items()}
+
     @torch.no_grad()
-    def _adam(self, gradients: State, lr: float, active_L: Tensor) -> None:
+    def _adam(self, part: slice, gradients: State, lr: float, active: Tensor) -> None:
         # A lane past its last step keeps parameters and moments; each lane counts its own steps.
-        self.steps_L += active_L
-        steps_L = self.steps_L.clamp(min=1).double()  # in float32, 1 − 0.999 would keep five digits only
+        self.steps_L[part] += active
+        steps = self.steps_L[part].clamp(min=1).double()  # in float32, 1 − 0.999 would keep five digits only
         for name, gradient in gradients.items():
             across = (-1, *[1] * (gradient.dim() - 1))
-            active = active_L.view(across).to(gradient.dtype)
-            first, second = self.exp_avg[name], self.exp_avg_sq[name]
-            first += active * (1 - BETA_1) * (gradient - first)
-            second += active * (1 - BETA_2) * (gradient * gradient - second)
-            scale = (1 - BETA_2**steps_L).to(gradient.dtype).view(across)
-            size = (lr / (1 - BETA_1**steps_L)).to(gradient.dtype).view(across)
-            self.parameters[name] -= active * size * first / ((second / scale).sqrt() + EPSILON)
+            going = active.view(across).to(gradient.dtype)
+            parameter, first, second = (table[name][part] for _, table in self._tables())  # views
+            first += going * (1 - BETA_1) * (gradient - first)
+            second += going * (1 - BETA_2) * (gradient * gradient - second)
+            scale = (1 - BETA_2**steps).to(gradient.dtype).view(across)
+            size = (lr / (1 - BETA_1**steps)).to(gradient.dtype).view(across)
+            parameter -= going * size * first / ((second / scale).sqrt() + EPSILON)
 
     def _restore(self, lane: int, state: State) -> None:
         for prefix, table in self._tables():

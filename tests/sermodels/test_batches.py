@@ -109,9 +109,11 @@ def test_a_batch_of_all_lanes_is_each_lanes_batch(data):
     targets = torch.from_numpy(np.random.default_rng(0).normal(size=(3, len(data), 5)))
     source = Source(data=data, targets=targets)
     order = draw_order(data, LANES, stage="match", epoch=1, batch=8)
-    stacked = source.of_all(order.rows[:, 0], order.weights[:, 0])
+    stacked = source.of_all(order.rows[:, 0], order.weights[:, 0], slice(None))
     for lane in range(3):
         alone = source.of_lane(lane, order.rows[lane, 0])
         for one, other in zip(alone, (part[lane] for part in stacked), strict=True):
             assert torch.equal(one, other)
         assert torch.equal(alone.targets, targets[lane, order.rows[lane, 0]])
+    for one, other in zip(source.of_all(order.rows[:, 0], order.weights[:, 0], slice(1, 3)), stacked, strict=True):
+        assert torch.equal(one, other[1:3])

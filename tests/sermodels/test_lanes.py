@@ -191,6 +191,43 @@ def test_a_fresh_lane_may_join_one_that_is_taken_up(training, kind):
     assert losses[1] == pytest.approx(joined.epoch(2)[1], abs=1e-12)
 
 
+class FullDevice(Source):
+    """A device that has memory for the batches of two lanes."""
+
+    def of_all(self, rows_LB, weights_LB, part):
+        batch = super().of_all(rows_LB, weights_LB, part)
+        if len(batch.images) > 2:
+            raise torch.OutOfMemoryError("no memory left")
+        return batch
+
+
+def test_where_memory_is_short_fewer_lanes_take_a_step_at_once(training, caplog):
+    five = [(fold, seed) for fold in (0, 1) for seed in (0, 1, 2)][:5]
+    whole, halved = (training(StackedLanes, "student", lanes=five) for _ in range(2))
+    halved.source = FullDevice(data=halved.source.data, targets=halved.source.targets)
+    for number in (1, 2):
+        assert halved.epoch(number) == pytest.approx(whole.epoch(number), rel=1e-12)
+    assert (whole.trained.at_once, halved.trained.at_once) == (5, 2)
+    assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
+        "3 lanes take a step at once from now on",
+        "2 lanes take a step at once from now on",
+    ]
+    assert_same_states(halved.trained.states(), whole.trained.states(), tolerance=1e-12)
+    assert_same_outputs(halved.outputs(), whole.outputs(), tolerance=1e-12)
+    assert halved.ticks == whole.ticks
+
+
+def test_a_lane_that_does_not_fit_alone_is_an_error(training):
+    class NoDevice(Source):
+        def of_all(self, *_):
+            raise torch.OutOfMemoryError("no memory at all")
+
+    lanes = training(StackedLanes, "teacher")
+    lanes.source = NoDevice(data=lanes.source.data, targets=lanes.source.targets)
+    with pytest.raises(torch.OutOfMemoryError, match="no memory at all"):
+        lanes.epoch(1)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_states_are_copies_and_both_kinds_hold_the_same(training, kind):
     lanes = training(kind, "student")
