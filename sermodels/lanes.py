@@ -1,6 +1,6 @@
 """L networks of one shape, trained as one: the seeds and folds of a configuration are lanes.
 
-Two ways with the same meaning: `LoopedLanes` trains lane after lane (as fast on a CPU, and simplest);
+Two ways with the same meaning: `LoopedLanes` trains lane after lane (faster on a CPU, and simplest);
 `StackedLanes` puts a leading axis L before every parameter and trains all lanes in each step (for a GPU).
 
 A lane's state is a flat dict: `network.*`, Adam's `exp_avg.*` and `exp_avg_sq.*`, and `step`, its steps so far.
