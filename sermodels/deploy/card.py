@@ -38,6 +38,7 @@ def card(bundle: Bundle, *, model_bytes: int, milliseconds: float, cpu: str, che
     metrics, image = bundle.metrics, (bundle.frontend.n_mels, bundle.frontend.width)
     fold = f"fold {bundle.config.lanes[0][0]}"
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters["cells"] = _cells
     page = environment.from_string(Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8"))
     return page.render(
         config=bundle.config,
@@ -84,6 +85,11 @@ def _test(test: Mapping[str, Any] | None, protocol: Protocol) -> dict[str, Any]:
         brackets = f"In brackets: the lowest and the highest of its {len(speakers)} test speakers{new}."
     shown = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in intervals]
     return chosen | {"uar": shown[0], "wa": shown[1], "brackets": brackets}
+
+
+def _cells(names: Sequence[str], between: str) -> str:
+    """Names as Markdown puts them into a table: those of a user's corpus may hold anything."""
+    return between.join(" ".join(name.split()).replace("|", "\\|") for name in names)
 
 
 def _over_lanes(figures: Mapping[str, Any], name: str) -> str:

@@ -99,6 +99,10 @@ def test_intervals_are_those_of_enough_new_speakers_alone():
     assert "on which the configuration was chosen" in shown("paper", 6)["chosen"]
 
 
+def test_names_of_a_users_corpus_cannot_break_a_table():
+    assert card._cells(["a|b", "c\nd"], ", ") == r"a\|b, c d"
+
+
 def test_a_graph_that_answers_otherwise_is_refused(bundle, monkeypatch):
     from sermodels.deploy import complete as module
 
