@@ -16,7 +16,6 @@ Use it with jobs/predict.py, jobs/evaluate.py, and jobs/train.py --config best/c
 import os
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +62,11 @@ def main(args: Args) -> None:
     home, store = open_home(args.home), open_store(found(args.store)) if args.store else None
     tracker = Tracker(args.tracking_uri or home.tracking_uri, home.artifacts)
     tracker.connect()
-    finish = partial(complete, store=store, recordings=args.recordings, tell=_say)
+
+    def finish(folder: Path) -> None:
+        _say(f"exporting to {args.out}: some 15 s, more with many recordings")
+        complete(folder, store, args.recordings, _say)
+
     bundle, of_sweep = export_best(tracker, args.sweep, args.out, finish)
     test = bundle.metrics["test"]
     print(f"{args.out}: student of depth {bundle.config.student.depth} on patches of {bundle.config.patch}")

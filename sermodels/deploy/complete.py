@@ -39,25 +39,31 @@ def complete(
         store: that it was trained on; its test figures are then computed again, from the files in the folder.
         recordings: folder of the corpus; ONNX and PyTorch are then compared on those of the test side, or, without a
             store, on all up to 200.
-        tell: takes each thing that was found in order, a sentence.
+        tell: takes each thing that was found in order, a sentence, as it is found.
 
     Raises:
         UserError: the model does not reproduce its figures; the two disagree by 1e-4 or more in a probability; or the
             store or the recordings are not those it was trained on.
     """
     bundle, checks = load_bundle(folder), []
+
+    def found(*said: str) -> None:
+        checks.extend(said)
+        for check in said:
+            tell(check)  # at once: a large test side takes a while
+
     graph = export_onnx(bundle.network, bundle.frontend, bundle.emotions).SerializeToString()
     (folder / MODEL).write_bytes(graph)
     _write_example(folder / EXAMPLE, bundle.frontend.sample_rate_hz)
     model = Recogniser(folder)
     example = audio.load(folder / EXAMPLE, model.sample_rate_hz)
     if store:
-        checks += check_figures(bundle, store)
+        found(*check_figures(bundle, store))
     if recordings:
-        checks += check_recordings(bundle, model, recordings, store)
+        found(*check_recordings(bundle, model, recordings, store))
     else:
         off = difference(bundle, model, [example])
-        checks.append(f"On the example, probabilities of ONNX and PyTorch differ by {off:.0e} at most.")
+        found(f"On the example, probabilities of ONNX and PyTorch differ by {off:.0e} at most.")
     text = card(
         bundle, model_bytes=len(graph), milliseconds=_milliseconds(model, example), cpu=cpu_model(), checks=checks
     )
@@ -65,8 +71,6 @@ def complete(
     (probabilities,) = bundle.classify([torch.from_numpy(example)]).tolist()
     write_manifest(folder, dict(zip(bundle.emotions, probabilities, strict=True)), _made_with())
     verify(folder)
-    for check in checks:
-        tell(check)
 
 
 def _write_example(path: Path, sample_rate_hz: int) -> None:

@@ -6,16 +6,6 @@ from pathlib import Path
 import pytest
 
 from sermodels.build import build_student
-from sermodels.config import ChainConfig, Student, Teacher
-
-CONFIG = ChainConfig(
-    patch="32x32",
-    dim=16,
-    mlp=16,
-    head_dim=4,
-    teacher=Teacher(depth=1, heads=2, stem=(2, 1)),
-    student=Student(depth=1, heads=2),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -23,10 +13,10 @@ def _jobs_importable(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "jobs"))
 
 
-def test_every_ratio_is_that_of_its_parts(tmp_path):
+def test_every_ratio_is_that_of_its_parts(tmp_path, tiny_config):
     from benchmarks.lanes import measure
 
-    student = measure(tmp_path, CONFIG, lanes=(1, 3), rounds=1)  # raises if the losses differ
+    student = measure(tmp_path, tiny_config(), lanes=(1, 3), rounds=1)  # raises if the losses differ
     (teacher,) = student.further
     assert (student.required, teacher.required) == ("≥ 20", "≥ 8")
     for result in (student, teacher):
@@ -41,7 +31,7 @@ def test_every_ratio_is_that_of_its_parts(tmp_path):
     assert student.parts["million_macs_a_step"] < teacher.parts["million_macs_a_step"]
 
 
-def test_lanes_that_train_otherwise_are_not_timed(tmp_path, monkeypatch):
+def test_lanes_that_train_otherwise_are_not_timed(tmp_path, tiny_config, monkeypatch):
     from benchmarks import lanes
 
     seeds = count()
@@ -49,4 +39,4 @@ def test_lanes_that_train_otherwise_are_not_timed(tmp_path, monkeypatch):
         lanes, "build_student", lambda config, image, classes, _: build_student(config, image, classes, next(seeds))
     )
     with pytest.raises(ArithmeticError, match=r"student, 1 stacked: loss .* they do not train the same"):
-        lanes.measure(tmp_path, CONFIG, lanes=(1,), rounds=1)
+        lanes.measure(tmp_path, tiny_config(), lanes=(1,), rounds=1)

@@ -61,7 +61,8 @@ def test_the_model_reproduces_the_figures_of_the_sweep_and_says_so(registered):
     assert {path.name for path in out.iterdir()} == {*FILES, *ADDED}
     metrics = load_bundle(out).metrics
     assert list(metrics["selection"]["confirmed_lanes"]) == ["fold 0, seed 1", "fold 1, seed 1"]
-    checks = done.stderr.splitlines()
+    began, *checks = done.stderr.splitlines()
+    assert began.startswith(f"exporting to {out}")
     assert len(checks) == 3
     assert "Computed again from these files, UAR" in checks[0]
     assert "7 recordings, probabilities of ONNX and PyTorch differ by" in checks[1]
