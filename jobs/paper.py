@@ -78,7 +78,7 @@ def main(args: Args) -> None:
     if args.table == "all":
         tables = [name for name in book.tables if not (args.systems and name == "complexity")]
     wanted, results = plan.to_train(tables, args.systems), Results(out / "measured.json")
-    missing = {name: sum(key not in results for key in one.result_keys()) for name, one in wanted.items()}
+    missing = {name: sum(stage.id not in results for stage in one.of_lanes()) for name, one in wanted.items()}
     print(f"{len(wanted)} systems, {sum(missing.values())} lanes to train", file=sys.stderr)
     if args.dry_run:
         print("\n".join(f"{lanes} lanes of {name}: {book.system(name).title}" for name, lanes in missing.items()))

@@ -54,7 +54,7 @@ def main(args: Args) -> None:
     from sermodels.data import TrialData
     from sermodels.deploy.complete import complete
     from sermodels.evaluate import run_figures
-    from sermodels.stages import NonFiniteLossError
+    from sermodels.losses import NonFiniteLossError
     from sermodels.store import open_store
 
     config = parse(ChainConfig, load_yaml(args.config), str(args.config)) if args.config else ChainConfig()

@@ -1,6 +1,5 @@
 """How long a search would train: a few steps of every distinct network are timed, here and now."""
 
-import itertools
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -9,15 +8,34 @@ import torch
 
 from sermodels.batches import Order, Source, draw_order
 from sermodels.build import Builder
-from sermodels.config import ChainConfig
+from sermodels.config import STAGES, ChainConfig, StageName
 from sermodels.data import TrialData
-from sermodels.keys import stage_key
 from sermodels.lanes import LoopedLanes
+from sermodels.losses import loss_of
 from sermodels.splits import split
-from sermodels.stages import STAGES, StageName, loss_of, settings_of
+from sermodels.stage import Stage, lane_stages
 from sermodels.store import Store
 
 STEPS_TIMED = 2
+
+
+def distinct_stages(configs: Iterable[ChainConfig], fingerprint: str) -> dict[Stage, ChainConfig]:
+    """Return the stages that some configurations hold on a store, of one lane, each with a configuration that has it.
+
+    Of stages with one key there is that with the most epochs: the others are prefixes of it.
+    """
+    longest: dict[str, tuple[Stage, ChainConfig]] = {}
+    for config in configs:
+        for stage in lane_stages(config, fingerprint, config.lanes[0]).values():
+            if stage.key not in longest or stage.epochs > longest[stage.key][0].epochs:
+                longest[stage.key] = stage, config
+    return dict(longest.values())
+
+
+def count_stages(stages: Iterable[Stage]) -> dict[StageName, int]:
+    """Return how many teachers, matches and students there are among some stages."""
+    names = [stage.name for stage in stages]
+    return {name: names.count(name) for name in STAGES}
 
 
 def estimate_seconds(store: Store, configs: Iterable[ChainConfig], device: str, threads: int) -> float:
@@ -30,28 +48,24 @@ def estimate_seconds(store: Store, configs: Iterable[ChainConfig], device: str, 
         threads: of PyTorch on the CPU; stays set.
     """
     torch.set_num_threads(threads)
-    distinct: dict[tuple[str, str, int], ChainConfig] = {}
-    for config, stage in itertools.product(configs, STAGES):
-        key = stage_key(config, store.fingerprint, config.lanes[0], stage)
-        distinct[stage, key, settings_of(stage, config).epochs] = config
     step_seconds: dict[tuple[Any, ...], float] = {}
     total = 0.0
-    for (stage, _, epochs), config in distinct.items():
-        shape = _shape(stage, config)
+    for stage, config in distinct_stages(configs, store.fingerprint).items():
+        shape = _shape(stage.name, config)
         if shape not in step_seconds:
-            step_seconds[shape] = _time_step(store, config, stage, device)
+            step_seconds[shape] = _time_step(store, config, stage.name, device)
         rows = len(split(store, config.protocol, config.folds[0], config.split_seed).train)
-        total += epochs * len(config.lanes) * rows / settings_of(stage, config).batch * step_seconds[shape]
+        total += stage.epochs * len(config.lanes) * rows / config.settings(stage.name).batch * step_seconds[shape]
     return total
 
 
 def _shape(stage: StageName, config: ChainConfig) -> tuple[Any, ...]:
     """What a step's duration depends on: match and student train the same network."""
     own = (config.teacher.network, config.teacher.stem, config.encoding) if stage == "teacher" else ()
-    settings = settings_of("student" if stage == "match" else stage, config)
-    batch = settings_of(stage, config).batch
+    network = config.teacher if stage == "teacher" else config.student
+    batch = config.settings(stage).batch
     shared = (config.patch, config.dim, config.mlp, config.head_dim, config.pooling)
-    return (stage == "teacher", batch, settings.depth, settings.heads, *shared, *own)
+    return (stage == "teacher", batch, network.depth, network.heads, *shared, *own)
 
 
 def _time_step(store: Store, config: ChainConfig, stage: StageName, device: str) -> float:
@@ -60,7 +74,7 @@ def _time_step(store: Store, config: ChainConfig, stage: StageName, device: str)
     network = Builder(config=config, image=data.image, classes=data.classes)(stage, 0).to(device)
     size = 0 if stage == "teacher" else config.dim
     source = Source(data=data, targets=torch.zeros(1, len(data), size, dtype=data.dtype, device=device))
-    batch = settings_of(stage, config).batch
+    batch = config.settings(stage).batch
     order = draw_order(data, config.lanes[:1], stage=stage, epoch=1, batch=batch)
     first = Order(order.rows[:, :1], order.weights[:, :1])
     lanes, loss = LoopedLanes([network], [None]), loss_of(stage, config)

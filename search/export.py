@@ -10,6 +10,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from search.outcome import Outcome
 from search.tracking.tracker import OUTCOME, Tracker
 from sermodels.bundle import Bundle, check_replaceable, load_bundle, write_bundle
 from sermodels.cache import StageCache
@@ -72,7 +73,7 @@ def export_best(
     """
     check_replaceable(out)
     run = tracker.find_sweep(sweep)
-    if run.data.tags.get(OUTCOME) != "finished":
+    if run.data.tags.get(OUTCOME) != Outcome.FINISHED:
         state = run.data.tags.get(OUTCOME, "still running")
         raise UserError(f"--sweep {sweep}: has no winner, it is {state}; a sweep exports its best when it has finished")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # five small files

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import torch
 
-from search.estimate import estimate_seconds
+from search.estimate import count_stages, distinct_stages, estimate_seconds
 from search.preset import Preset, load
 from search.space import Space, configure, fits
 from search.trial import costs
 from sermodels.config import ChainConfig
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
-from sermodels.keys import stage_key
 from sermodels.settings import dump_yaml
 from sermodels.splits import FIXED, split
-from sermodels.stages import STAGES, StageName, settings_of
 from sermodels.store import Store, open_store
 
 SMALL = 100  # configurations up to which a space is shown whole
@@ -36,6 +34,12 @@ class Plan:
         small = (size := self.space.size()) is not None and size <= SMALL
         params = self.space.grid() if small else self.space.corners()
         return [configure(self.preset.chain, p) for p in params]
+
+    def fresh_seeds(self) -> tuple[int, ...]:
+        """Seeds that no trial uses, as many as a trial has: for the confirmation of the best."""
+        used = [config.seeds for config in self.configurations()]
+        fresh = max(map(max, used)) + 1
+        return tuple(range(fresh, fresh + max(map(len, used))))
 
     def device(self) -> str:
         """Where a trial trains."""
@@ -102,16 +106,6 @@ def describe(plan: Plan) -> str:
     ])  # fmt: skip
 
 
-def count_stages(configs: Iterable[ChainConfig], fingerprint: str) -> dict[StageName, int]:
-    """How many distinct teachers, matches and students (of one lane each) the configurations hold."""
-    keys: dict[StageName, set[tuple[str, int]]] = {stage: set() for stage in STAGES}
-    for config in configs:
-        for stage in STAGES:
-            epochs = settings_of(stage, config).epochs
-            keys[stage].add((stage_key(config, fingerprint, config.lanes[0], stage), epochs))
-    return {stage: len(found) for stage, found in keys.items()}
-
-
 def _space_lines(plan: Plan) -> list[str]:
     size = plan.space.size()
     count = "infinitely many" if size is None else size
@@ -128,8 +122,8 @@ def _network_lines(plan: Plan, configs: list[ChainConfig]) -> list[str]:
     for config in configs:
         figures = costs(config, image, classes)
         for stage in ("teacher", "student"):
-            settings = settings_of(stage, config)
-            what = f"{stage} {config.patch} depth {settings.depth} heads {settings.heads} size {config.dim}"
+            network = config.teacher if stage == "teacher" else config.student
+            what = f"{stage} {config.patch} depth {network.depth} heads {network.heads} size {config.dim}"
             what += f" {config.encoding}" if stage == "teacher" else ""
             size = f"{figures[f'{stage}/parameters']:,} parameters, {figures[f'{stage}/macs'] / 1e6:,.0f} MMAC a clip"
             lines[what] = f"  {what}: {size}"
@@ -138,7 +132,7 @@ def _network_lines(plan: Plan, configs: list[ChainConfig]) -> list[str]:
 
 def _stage_lines(plan: Plan, configs: list[ChainConfig]) -> list[str]:
     lanes, device = len(configs[0].lanes), plan.device() if torch.cuda.is_available() else "cpu"
-    counts = count_stages(configs, plan.store.fingerprint)
+    counts = count_stages(distinct_stages(configs, plan.store.fingerprint))
     held = f"{counts['teacher']} teachers, {counts['match']} matches, {counts['student']} students"
     whole = "in all" if (plan.space.size() or SMALL + 1) <= SMALL else "at the corners of the space"
     hours = estimate_seconds(plan.store, configs, device, plan.threads()) / 3600

@@ -3,7 +3,8 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from ray.tune import Callback
@@ -13,9 +14,11 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from search.outcome import Outcome
 from search.tracking.trial_logger import label
-from search.trial import FAILED, FINISHED, WAITING
-from sermodels.stages import STAGES, StageName, stage_of
+from search.trial_config import TrialConfig
+from search.trial_result import TrialResult
+from sermodels.config import STAGES
 
 LINE_EVERY_S = 30.0
 BAR = 24  # characters
@@ -24,68 +27,56 @@ BAR = 24  # characters
 class Progress(Callback):
     """Counts trials, keeps the best score and shows both; on standard error."""
 
-    def __init__(
-        self,
-        wanted: int,
-        title: str,
-        epochs: Callable[[Mapping[str, Any]], Mapping[StageName, int]],
-        *,
-        confirm: int = 0,
-        ended: Mapping[str, int] | None = None,
-    ):
+    def __init__(self, wanted: int, title: str, *, confirm: int = 0, ended: Mapping[Outcome, int] | None = None):
         """Start counting.
 
         Args:
             wanted: trials to be trained, or fewer if the space is used up.
             title: what they belong to.
-            epochs: what Tune gives to a trial → the epochs of its stages.
             confirm: of the best, to be trained again at the end.
             ended: outcome → trials that have ended before.
         """
         self.wanted, self.title, self.confirm = wanted, title, confirm
-        self.ended: Counter[str] = Counter(ended)  # outcome → trials
+        self.ended: Counter[Outcome] = Counter(ended)  # outcome → trials
         self.confirmed = 0  # of the confirmations, those that ended
         self.waiting: set[str] = set()  # configurations whose next stage another process is training
         self.best: tuple[float, str] | None = None  # score, configuration
-        self._running: dict[str, dict[str, Any]] = {}  # Tune's trial id → last result
-        self._labels: dict[str, str] = {}
-        self._epochs, self._epochs_of = epochs, dict[str, Mapping[StageName, int]]()
+        self._running: dict[str, TrialResult] = {}  # Tune's trial id → last result
+        self._configs: dict[str, TrialConfig] = {}
         self._saved_s = 0.0  # of training, by stages that trials share
         self._began = self._shown = time.monotonic()
         self._live: Live | None = None
 
     def on_trial_start(self, *, trial: Trial, **_: Any) -> None:
         """A trial begins, or begins again after its process died."""
-        self._labels[trial.trial_id] = label(trial.config["params"])
-        self._epochs_of[trial.trial_id] = self._epochs(trial.config)
-        self._running[trial.trial_id] = {}
-        self.waiting.discard(self._labels[trial.trial_id])
+        self._configs[trial.trial_id] = TrialConfig.from_tune(trial.config)
+        self._running[trial.trial_id] = TrialResult()
+        self.waiting.discard(self._label(trial))
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
         """A trial reports: epochs, or its end."""
-        self._running[trial.trial_id] = result
-        self._saved_s += result.get("reused_seconds", 0.0)
-        better = result.get("outcome") == FINISHED and (self.best is None or result["score"] > self.best[0])
-        if better and trial.config["kind"] == "trial":
-            self.best = (result["score"], self._labels[trial.trial_id])
+        self._running[trial.trial_id] = reported = TrialResult.from_tune(result)
+        self._saved_s += reported.figures.get("reused_seconds", 0.0)
+        if reported.outcome == Outcome.FINISHED and self._configs[trial.trial_id].kind == "trial":
+            self.best = max(filter(None, [self.best, (reported.score or 0.0, self._label(trial))]), key=itemgetter(0))
         self._show()
 
     def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:
         """A trial ended by itself, or was stopped by the scheduler."""
-        last = self._running.pop(trial.trial_id, {})
-        outcome = last.get("outcome", "pruned")
-        if outcome == WAITING:
-            self.waiting.add(self._labels[trial.trial_id])
+        last = self._running.pop(trial.trial_id, TrialResult())
+        outcome = last.outcome or Outcome.PRUNED
+        if outcome == Outcome.WAITING:
+            self.waiting.add(self._label(trial))
         else:
             self._count(trial, outcome)
-        if outcome == FAILED:
-            Console(stderr=True).print(f"trial {self._labels[trial.trial_id]} failed: {last['reason']}", markup=False)
+        if outcome == Outcome.FAILED:
+            Console(stderr=True).print(f"trial {self._label(trial)} failed: {last.reason}", markup=False)
         self._show(now=True)
 
     def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
         """A trial's process died more often than it is retried."""
         self._running.pop(trial.trial_id, None)
-        self._count(trial, FAILED)
+        self._count(trial, Outcome.FAILED)
         self._show(now=True)
 
     def on_step_end(self, **_: Any) -> None:
@@ -99,8 +90,11 @@ class Progress(Callback):
             self._live.stop()
             self._live = None
 
-    def _count(self, trial: Trial, outcome: str) -> None:
-        if trial.config["kind"] == "trial":
+    def _label(self, trial: Trial) -> str:
+        return label(self._configs[trial.trial_id].params)
+
+    def _count(self, trial: Trial, outcome: Outcome) -> None:
+        if TrialConfig.from_tune(trial.config).kind == "trial":
             self.ended[outcome] += 1
         else:
             self.confirmed += 1
@@ -108,7 +102,7 @@ class Progress(Callback):
     def line(self) -> str:
         """Trials done, running, pruned, failed; best so far; time left."""
         done = sum(self.ended.values())
-        others = "".join(f", {self.ended[name]} {name}" for name in ("pruned", FAILED) if self.ended[name])
+        others = "".join(f", {self.ended[o]} {o}" for o in (Outcome.PRUNED, Outcome.FAILED) if self.ended[o])
         parts = [f"{self.title}: {done}/{self.wanted} trials done{others}, {len(self._running)} running"]
         if self.confirm and done >= self.wanted:
             parts.append(f"{self.confirmed}/{self.confirm} confirmed on fresh seeds")
@@ -137,12 +131,7 @@ class Progress(Callback):
         for column in ("running", "", "stage", "epoch", "val UAR"):
             table.add_column(column)
         for trial_id, result in self._running.items():
-            stage, epoch, uar = _where(result)
-            of = self._epochs_of[trial_id]
-            before = 0 if stage is None else sum(of[earlier] for earlier in STAGES[: STAGES.index(stage)])
-            bar = ProgressBar(total=sum(of.values()), completed=before + epoch, width=BAR)
-            shown = ("starting", "") if stage is None else (stage, f"{epoch}/{of[stage]}")
-            table.add_row(self._labels[trial_id], bar, *shown, uar)
+            table.add_row(label(self._configs[trial_id].params), *_row(self._configs[trial_id], result))
         return table
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,15 +139,17 @@ class Progress(Callback):
         return {**self.__dict__, "_live": None}
 
 
-def _where(result: dict[str, Any]) -> tuple[StageName | None, int, str]:
-    """Stage, epoch and validation UAR of a trial's last result; no stage before the first."""
-    epochs = result.get("epochs")
-    if not epochs:
-        return None, 0, ""
-    last = epochs[-1]
-    stage = stage_of(last)
-    uar = last.get(f"{stage}/val_uar")
-    return stage, int(last["epoch"]), "" if uar is None else f"{uar:.3f}"
+def _row(trial: TrialConfig, result: TrialResult) -> tuple[ProgressBar, str, str, str]:
+    """Return a bar over all stages, stage, epoch and validation UAR of a running trial, as its last result has them."""
+    epochs = trial.epochs()
+    total = sum(epochs.values())
+    if not result.epochs:
+        return ProgressBar(total=total, completed=0, width=BAR), "starting", "", ""
+    last = result.epochs[-1]
+    before = sum(epochs[earlier] for earlier in STAGES[: STAGES.index(last.stage)])
+    bar = ProgressBar(total=total, completed=before + last.epoch, width=BAR)
+    uar = last.metrics.get("val_uar")
+    return bar, last.stage, f"{last.epoch}/{epochs[last.stage]}", "" if uar is None else f"{uar:.3f}"
 
 
 def _minutes(seconds: float) -> str:

@@ -25,6 +25,7 @@ from mlflow.exceptions import MlflowException
 
 import sermodels
 from search import serving
+from search.lane_scores import LaneScores, from_json, to_json
 from search.report.noise import lead
 from sermodels.bundle import FINGERPRINT, load_bundle
 from sermodels.credentials import without_credentials
@@ -32,7 +33,10 @@ from sermodels.deploy.names import CARD, EXAMPLE
 from sermodels.errors import UserError
 
 CHAMPION = "champion"
-LANES = "ser.lanes"  # tag of a version: validation UAR of each lane on fresh seeds, as JSON; {} if not confirmed
+CONFIRMED = (
+    "ser.confirmed_lanes"  # tag of a version: its scores on fresh seeds, see lane_scores.py; none if not confirmed
+)
+CONFIRMED_OF_OLD = "ser.lanes"  # of earlier versions of this project
 JUDGED_ON = "ser.judged_on"  # tag of a version: the store and the split that they were measured on, as JSON
 MOST_TEXT = 5000  # characters of a description that MLflow keeps
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "soundfile", "soxr")  # of an environment that serves it
@@ -90,10 +94,10 @@ def _tags(folder: Path) -> dict[str, str]:
     """What a later challenger is compared by."""
     bundle = load_bundle(folder)
     config, metrics = bundle.config, bundle.metrics
-    lanes = metrics["selection"].get("confirmed_lanes", {})
+    lanes = from_json(metrics["selection"].get("confirmed_lanes", []))
     judged_on = {"store": metrics[FINGERPRINT], "protocol": config.protocol, "split_seed": config.split_seed}
     test = {"ser.test_uar": f"{metrics['test']['uar']:.4f}", "ser.test_wa": f"{metrics['test']['wa']:.4f}"}
-    return {LANES: json.dumps(lanes), JUDGED_ON: json.dumps(judged_on, sort_keys=True), **test}
+    return {CONFIRMED: json.dumps(to_json(lanes)), JUDGED_ON: json.dumps(judged_on, sort_keys=True), **test}
 
 
 def _of_run(client: MlflowClient, name: str, run_id: str) -> ModelVersion | None:
@@ -154,7 +158,7 @@ def _judged(own: ModelVersion, present: ModelVersion | None) -> tuple[bool, str]
     against = f"version {present.version}"
     if present.tags.get(JUDGED_ON) != own.tags[JUDGED_ON]:
         return False, f"{against} was judged on another store or split, so the two cannot be compared"
-    ours, theirs = (_by_fold(version.tags.get(LANES, "{}")) for version in (own, present))
+    ours, theirs = (_by_fold(_confirmed(version)) for version in (own, present))
     if not ours or not theirs:
         lacks = f"version {own.version}" if not ours else against
         return False, f"{lacks} was not confirmed on fresh seeds (a preset's confirm=3), so the two cannot be compared"
@@ -169,9 +173,13 @@ def _judged(own: ModelVersion, present: ModelVersion | None) -> tuple[bool, str]
     return beyond, f"{by}, 95 % interval {low:+.1f} to {high:+.1f}{'' if beyond else ': not beyond noise'}"
 
 
-def _by_fold(lanes: str) -> dict[str, float]:
-    """Mean over the seeds of each fold, of lanes named "fold 0, seed 7"."""
-    folds: dict[str, list[float]] = {}
-    for lane, score in json.loads(lanes).items():
-        folds.setdefault(lane.partition(",")[0], []).append(score)
+def _confirmed(version: ModelVersion) -> LaneScores:
+    return from_json(json.loads(version.tags.get(CONFIRMED) or version.tags.get(CONFIRMED_OF_OLD, "[]")))
+
+
+def _by_fold(lanes: LaneScores) -> dict[int, float]:
+    """Return the mean over the seeds of each fold."""
+    folds: dict[int, list[float]] = {}
+    for lane, score in lanes.items():
+        folds.setdefault(lane.fold, []).append(score)
     return {fold: statistics.fmean(scores) for fold, scores in folds.items()}

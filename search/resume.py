@@ -16,6 +16,7 @@ from typing import Any, Literal
 from optuna.trial import TrialState
 
 from search.home import Home
+from search.outcome import Outcome
 from search.plan import Plan
 from search.study import Ledger, create_study, mend
 from sermodels.errors import UserError
@@ -33,7 +34,7 @@ class Beginning:
     id: str
     resumed: bool
     requeued: int = 0  # trials that a dead driver left, or that failed and are to be tried again
-    ended: Mapping[str, int] = field(default_factory=dict)  # finished, pruned, failed → trials
+    ended: Mapping[Outcome, int] = field(default_factory=dict)  # finished, pruned, failed → trials
 
 
 def exists(home: Home, name: str) -> bool:
@@ -91,9 +92,13 @@ def put_aside(home: Home, name: str) -> str:
     return aside
 
 
-def _ended(ledger: Ledger) -> dict[str, int]:
+def _ended(ledger: Ledger) -> dict[Outcome, int]:
     """How many trials have ended in each way."""
-    states = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    states = {
+        TrialState.COMPLETE: Outcome.FINISHED,
+        TrialState.PRUNED: Outcome.PRUNED,
+        TrialState.FAIL: Outcome.FAILED,
+    }
     trials = ledger.study.get_trials(deepcopy=False)
     return dict(Counter(states[trials[number].state] for number in ledger.ended().values()))
 

@@ -15,13 +15,16 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from search.outcome import Outcome
 from search.preset import Preset
 from search.space import Space
 from search.study import Ledger, best, params_of
-from search.trial import FAILED, FINISHED, WAITING
+from search.trial_config import Kind, resolve
+from search.trial_result import TrialResult
 from search.turns import Proposal, Turns
 from sermodels.cache import StageCache
-from sermodels.stages import STAGES, stage_of
+from sermodels.config import STAGES
+from sermodels.stage import stages_of
 
 MAX_ASKS = 50  # proposals in a row that are known already before the grid is asked instead
 MOST_WAITING_OF_TPE = 4  # proposals that wait for a stage which another trial is training
@@ -37,7 +40,18 @@ class StudySearcher(Searcher):
     search ends.
     """
 
-    def __init__(self, *, path: Path, name: str, space: Space, preset: Preset, stages: Path, slots: Callable[[], int]):
+    def __init__(
+        self,
+        *,
+        path: Path,
+        name: str,
+        space: Space,
+        preset: Preset,
+        fingerprint: str,
+        fresh_seeds: tuple[int, ...],
+        stages: Path,
+        slots: Callable[[], int],
+    ):
         """Search a space.
 
         Args:
@@ -45,11 +59,14 @@ class StudySearcher(Searcher):
             name: of the study in it; it must exist.
             space: to propose from.
             preset: says how.
+            fingerprint: of the store.
+            fresh_seeds: of confirmations, in place of the chain's.
             stages: folder of the stage cache.
             slots: how many trials the cluster can hold at once now.
         """
         super().__init__(metric="score", mode="max")
         self._path, self._name, self._space, self._preset = path, name, space, preset
+        self._fingerprint, self._fresh_seeds = fingerprint, fresh_seeds
         self._turns = Turns(StageCache(stages))
         self._copies: dict[int, list[int]] = {}  # number of a trial not ended → numbers that wait for its outcome
         self._slots, self._known_slots = slots, 0
@@ -76,26 +93,24 @@ class StudySearcher(Searcher):
         """Note which stage a trial has reached, and the score of an epoch of the student stage."""
         if (trial := self._turns.running.get(trial_id)) is None:
             return
-        if (reached := _place_of(result)) > trial.reached:
-            trial.reached, self._held_back = reached, False
+        reported = TrialResult.from_tune(result)
+        if reported.stage and self._turns.advance(trial_id, reported.stage):
+            self._held_back = False
         if trial.number is not None:
-            self._ledger.note(trial.number, result)
+            self._note(trial.number, reported)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Tell the study what came of a trial, and of its copies; Tune gives the last result to this method alone."""
-        result = result or {}
+        last = TrialResult.from_tune(result)
         self._held_back = False
-        if result.get("outcome") == WAITING and not error:
-            self._turns.give_up(trial_id, result["awaits_stage"], result["awaits_key"])
+        if last.outcome == Outcome.WAITING and not error:
+            self._turns.give_up(trial_id, last.awaits)
         elif (trial := self._turns.end(trial_id)) is None:
             return
-        elif trial.kind == "confirmation":
-            if result.get("outcome") == FINISHED:
-                # Tune flattens what a searcher is told.
-                lanes = {k.removeprefix("lanes/"): v for k, v in result.items() if k.startswith("lanes/")}
-                self._ledger.confirm(trial.params, float(result["score"]), lanes)
-        else:
-            self._tell(trial.number, result, error)
+        elif trial.number is not None:
+            self._tell(trial.number, last, error)
+        elif last.outcome == Outcome.FINISHED and last.score is not None:
+            self._ledger.confirm(trial.params, last.score, last.lanes)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the journal holds the truth."""
@@ -159,7 +174,13 @@ class StudySearcher(Searcher):
         if proposal.number is not None:
             self._ledger.annotate(proposal.number, {"trial_id": trial_id})
         self._turns.start(trial_id, proposal)
-        return proposal.config
+        return proposal.trial.to_tune()
+
+    def _proposal(self, number: int | None, kind: Kind, params: Mapping[str, Any]) -> Proposal:
+        """Resolve what is to be trained. What cannot be becomes a trial that fails and says why."""
+        trial = resolve(kind, params, self._preset.chain, self._fresh_seeds)
+        stages = stages_of(trial.chain, self._fingerprint) if trial.chain else dict.fromkeys(STAGES, ())
+        return Proposal(number=number, trial=trial, stages=stages)
 
     def _ask(self) -> Proposal | None:
         """Ask Optuna; None if the answer is known, whose outcome is then told, now or when it is there."""
@@ -168,7 +189,7 @@ class StudySearcher(Searcher):
         trial.set_user_attr("params", params)
         twin = self._known.setdefault(Space.key(params), trial.number)
         if twin == trial.number:
-            return Proposal(number=trial.number, params=params)
+            return self._proposal(trial.number, "trial", params)
         trial.set_user_attr("copy_of", twin)
         if any(proposal.number == twin for proposal in (*self._turns.running.values(), *self._turns.waiting)):
             self._copies.setdefault(twin, []).append(trial.number)
@@ -176,10 +197,14 @@ class StudySearcher(Searcher):
             self._ledger.tell_copy(trial.number, twin)
         return None
 
-    def _tell(self, number: int, result: Mapping[str, Any], error: bool) -> None:
-        self._ledger.note(number, result)
-        if "val_uar_std" in result:
-            self._ledger.annotate(number, {"val_uar_std": result["val_uar_std"]})
+    def _note(self, number: int, result: TrialResult) -> None:
+        if result.student_epoch is not None and result.score is not None:
+            self._ledger.note(number, result.student_epoch, result.score)
+
+    def _tell(self, number: int, result: TrialResult, error: bool) -> None:
+        self._note(number, result)
+        if "val_uar_std" in result.figures:
+            self._ledger.annotate(number, {"val_uar_std": result.figures["val_uar_std"]})
         state, score = _verdict(result, error)
         self._ledger.study.tell(number, score, state)
         for copy in self._copies.pop(number, []):
@@ -204,24 +229,18 @@ class StudySearcher(Searcher):
             return None
         self._confirming = True
         for trial in best(self._ledger.study, self._preset.confirm):
-            self._turns.waiting.append(Proposal(number=None, params=params_of(trial), kind="confirmation"))
+            self._turns.waiting.append(self._proposal(None, "confirmation", params_of(trial)))
         return self._turns.next()
 
 
-def _place_of(result: Mapping[str, Any]) -> int:
-    """Place in STAGES of the stage that a result speaks of."""
-    epochs = result.get("epochs")
-    return STAGES.index(stage_of(epochs[-1])) if epochs else 0
-
-
-def _verdict(result: Mapping[str, Any], error: bool) -> tuple[TrialState, float | None]:
-    """What a trial's last result says became of it: its state, and its score if it finished."""
-    score = float(result.get("score", math.nan))
-    if error or result.get("outcome") == FAILED:
+def _verdict(result: TrialResult, error: bool) -> tuple[TrialState, float | None]:
+    """Return the state that a trial's last result leaves it in, and its score if it finished."""
+    if error or result.outcome == Outcome.FAILED:
         return TrialState.FAIL, None
-    if not result.get("finished"):
+    if result.outcome != Outcome.FINISHED:
         return TrialState.PRUNED, None  # Optuna takes the last score noted
-    return (TrialState.COMPLETE, score) if math.isfinite(score) else (TrialState.FAIL, None)
+    finite = result.score is not None and math.isfinite(result.score)
+    return (TrialState.COMPLETE, result.score) if finite else (TrialState.FAIL, None)
 
 
 def _sampler(preset: Preset, seed: int) -> BaseSampler:

@@ -14,10 +14,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 
 from search.axis import Axis, parse_axis
-from sermodels.config import ChainConfig
+from sermodels.config import STAGES, ChainConfig
 from sermodels.errors import UserError
 from sermodels.settings import merged, parse
-from sermodels.stages import STAGES
+from sermodels.stage import first_stage
 
 
 def configure(chain: Mapping[str, Any], params: Mapping[str, Any]) -> ChainConfig:
@@ -125,20 +125,9 @@ class Space:
         return list({self.key(params): params for params in map(self.params, points)}.values())
 
     @staticmethod
-    def stages_shared(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
-        """How many stages, from the teacher on, two params have in common: 0, 1, 2, or all 3."""
-        differing = [_stage(key) for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
-        return min(differing, default=len(STAGES))
-
-    @staticmethod
     def key(params: Mapping[str, Any]) -> str:
         """The same text for the same params, whatever their order."""
         return json.dumps(params, sort_keys=True)
-
-    @staticmethod
-    def key_of_stages(params: Mapping[str, Any], stages: int) -> str:
-        """The same text for all params that have the first so many stages in common."""
-        return Space.key({key: value for key, value in params.items() if _stage(key) < stages})
 
     def _point(self, choose: Callable[[Axis], Any]) -> dict[str, Any]:
         point: dict[str, Any] = {}
@@ -171,17 +160,11 @@ def _count(axes: Sequence[Axis], point: Mapping[str, Any]) -> int:
 
 def _by_stage(axes: Collection[Axis]) -> tuple[Axis, ...]:
     """The teacher's axes first, the student stage's last; an axis stays behind those that its `when` names."""
-    stage: dict[str, int] = {}
+    place: dict[str, int] = {}
     for axis in axes:
-        stage[axis.name] = max(min(map(_stage, axis.varied())), *(stage[above] for above in axis.when), 0)
-    return tuple(sorted(axes, key=lambda axis: stage[axis.name]))
-
-
-def _stage(key: str) -> int:
-    """The first stage that a key of ChainConfig touches: 0 teacher, 1 match, 2 student."""
-    if key.startswith("match.") or key in ("student.depth", "student.heads"):
-        return 1
-    return 2 if key == "alpha" or key.startswith("student.") else 0
+        own = min(STAGES.index(first_stage(setting)) for setting in axis.varied())
+        place[axis.name] = max(own, *(place[above] for above in axis.when), 0)
+    return tuple(sorted(axes, key=lambda axis: place[axis.name]))
 
 
 def _with_choices(axis: Axis, choices: Mapping[Any, Mapping[str, Any]]) -> Axis:

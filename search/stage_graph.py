@@ -15,21 +15,19 @@ import torch
 
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import ChainConfig
+from sermodels.config import STAGES, ChainConfig, Lane, StageName
 from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.evaluate import confusion_by_speaker
-from sermodels.keys import stage_key
 from sermodels.memory import give_back, keep_freed
 from sermodels.metrics import uar, wa
 from sermodels.profile import count_parameters
 from sermodels.settings import to_plain
 from sermodels.splits import split
-from sermodels.stages import STAGES, StageName, settings_of
+from sermodels.stage import Stage, lane_stages, stages_of
 from sermodels.store import Store, open_store
 from sermodels.store_fetch import local_store
 
-Lane = tuple[int, int]  # fold and seed
 Measured = dict[str, Any]  # of one lane, plain JSON: see `_test`
 SIGN_OF_LIFE_S = 60.0
 
@@ -43,14 +41,13 @@ class Wanted:
     store: str  # absolute path, the same on every node, or an address
     fingerprint: str  # of the store
 
-    def result_key(self, lane: Lane) -> str:
-        """The name of a lane's result: what determined it, and after how many epochs."""
-        key = stage_key(self.config, self.fingerprint, lane, self.stage)
-        return f"{key}-{settings_of(self.stage, self.config).epochs:04}"
+    def of_lane(self, lane: Lane) -> Stage:
+        """Return the stage of a lane, which need not be one of the configuration's; its id names the lane's result."""
+        return lane_stages(self.config, self.fingerprint, lane)[self.stage]
 
-    def result_keys(self) -> list[str]:
-        """Of its lanes, in their order."""
-        return [self.result_key(lane) for lane in self.config.lanes]
+    def of_lanes(self) -> tuple[Stage, ...]:
+        """Return the stages of its lanes, in their order."""
+        return stages_of(self.config, self.fingerprint)[self.stage]
 
     def only(self, lanes: Sequence[Lane]) -> "list[Wanted]":
         """The same for some of its lanes: as few parts as folds × seeds can be made of."""
@@ -77,7 +74,7 @@ def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str
         place: where.
 
     Yields:
-        For each task that tested something, as it ends: its results by `Wanted.result_key`, and why it failed, or "".
+        For each task that tested something, as it ends: its results by `Stage.id`, and why it failed, or "".
         Neither, every SIGN_OF_LIFE_S in which none ended.
 
     Raises:
@@ -86,16 +83,17 @@ def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str
     _require_room(place)
     task = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus)(_train)
     parts = [part for one in wanted for part in _parts(one, together=place.gpus > 0)]
-    tested = {_name(part): part for part in parts}
-    tasks: dict[tuple[str, ...], ray.ObjectRef] = {}
+    tested = {part.of_lanes(): part for part in parts}
+    tasks: dict[tuple[Stage, ...], ray.ObjectRef] = {}
     for part in parts:
         before: list[ray.ObjectRef] = []
         for stage in STAGES[: STAGES.index(part.stage) + 1]:
             step = replace(part, stage=stage)
-            if _name(step) not in tasks:
-                tasks[_name(step)] = task.remote(step, place, _name(step) in tested, *before)
-            before = [tasks[_name(step)]]
-    pending = [tasks[name] for name in tested]
+            stages = step.of_lanes()
+            if stages not in tasks:
+                tasks[stages] = task.remote(step, place, stages in tested, *before)
+            before = [tasks[stages]]
+    pending = [tasks[stages] for stages in tested]
     while pending:
         ended, pending = ray.wait(pending, num_returns=1, timeout=SIGN_OF_LIFE_S)
         try:
@@ -115,10 +113,6 @@ def _require_room(place: Place) -> None:
         raise UserError(f"--cpus {place.cpus:g} --gpus {place.gpus:g}: no node has as many; there are {there}")
 
 
-def _name(part: Wanted) -> tuple[str, ...]:
-    return (part.stage, *part.result_keys())
-
-
 def _parts(wanted: Wanted, *, together: bool) -> list[Wanted]:
     """What is trained in one task: all lanes as one program, or one lane."""
     return [wanted] if together else [part for lane in wanted.config.lanes for part in wanted.only([lane])]
@@ -134,24 +128,28 @@ def _train(wanted: Wanted, place: Place, test: bool, *_before: Any) -> dict[str,
     data = TrialData(store, wanted.config, "cuda" if place.gpus else "cpu")
     chain = Chain(wanted.config, data, StageCache(Path(place.stages)), owner=place.owner)
     histories = chain.train(wanted.stage)[wanted.stage]
-    results = [_test(chain, wanted, store, lane, histories[lane]) for lane in range(len(histories)) if test]
+    results = {
+        stage.id: _test(chain, wanted, store, lane, histories[lane])
+        for lane, stage in enumerate(wanted.of_lanes())
+        if test
+    }
     give_back()
-    return dict(zip(wanted.result_keys(), results, strict=True)) if test else {}
+    return results
 
 
 def _test(chain: Chain, wanted: Wanted, store: Store, lane: int, history: Sequence[Mapping[str, float]]) -> Measured:
     """What a lane's network says of the clips its fold holds out, how it came there, and where it was trained."""
-    config, stage, (fold, seed) = wanted.config, wanted.stage, wanted.config.lanes[lane]
-    network, rows = chain.network(stage, lane), split(store, config.protocol, fold, config.split_seed).test
+    config, stage = wanted.config, chain.stages[wanted.stage][lane]
+    (fold, seed), network = stage.lane, chain.network(stage.name, lane)
+    rows = split(store, config.protocol, fold, config.split_seed).test
     confusion = confusion_by_speaker(network, store, rows)
     counts = np.sum([*confusion.values()], axis=0)
     best = max(range(len(history)), key=lambda epoch: history[epoch]["val_wa"])
-    checkpoint = chain.cache.find(stage, stage_key(config, store.fingerprint, (fold, seed), stage), len(history))
     return {
         "corpus": store.corpus,
         "store": store.fingerprint,
         "protocol": config.protocol,
-        "stage": stage,
+        "stage": stage.name,
         "fold": fold,
         "seed": seed,
         "epochs": len(history),
@@ -163,6 +161,6 @@ def _test(chain: Chain, wanted: Wanted, store: Store, lane: int, history: Sequen
         "confusion": confusion,
         "parameters": count_parameters(network),
         "seconds": sum(epoch["seconds"] for epoch in history),
-        "trained_by": checkpoint.about["computed by"] if checkpoint else None,
+        "trained_by": chain.computed_by(stage),
         "config": {name: value for name, value in to_plain(config).items() if name not in ("folds", "seeds")},
     }

@@ -18,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from search.lane_scores import LaneScores, from_json, to_json
 from search.space import Space
 from sermodels.errors import UserError
 from sermodels.files import whole_lines
@@ -83,9 +84,9 @@ def confirmed(study: optuna.Study) -> dict[str, float]:
     return study.user_attrs.get("confirmed", {})
 
 
-def confirmed_lanes(study: optuna.Study) -> dict[str, dict[str, float]]:
-    """Key of the params → lane ("fold 0, seed 2") → validation UAR, of each configuration that was confirmed."""
-    return study.user_attrs.get("confirmed_lanes", {})
+def confirmed_lanes(study: optuna.Study) -> dict[str, LaneScores]:
+    """Key of the params → score of each lane on fresh seeds, of each configuration that was confirmed."""
+    return {key: from_json(scores) for key, scores in study.user_attrs.get("confirmed_lanes", {}).items()}
 
 
 def failures(study: optuna.Study) -> list[FrozenTrial]:
@@ -117,13 +118,10 @@ class Ledger:
         )
         return {Space.key(params_of(trial)): trial.number for trial in own}
 
-    def note(self, number: int, result: Mapping[str, Any]) -> None:
-        """Write down the score of a student epoch, if the result has one."""
-        if not {"student_epoch", "score"} <= result.keys():
-            return
-        step = int(result["student_epoch"])
-        if step not in self._trial(number).intermediate_values:  # a restarted trial reports epochs again
-            self._storage.set_trial_intermediate_value(self._id(number), step, float(result["score"]))
+    def note(self, number: int, student_epoch: int, score: float) -> None:
+        """Record the score of a student epoch, once: a restarted trial reports epochs again."""
+        if student_epoch not in self._trial(number).intermediate_values:
+            self._storage.set_trial_intermediate_value(self._id(number), student_epoch, score)
 
     def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:
         """Add user attributes to a trial that has not ended."""
@@ -134,7 +132,7 @@ class Ledger:
         """Tell of a copy what was told of the trial `number`."""
         original = self._trial(number)
         if (step := original.last_step) is not None:
-            self.note(copy, {"student_epoch": step, "score": original.intermediate_values[step]})
+            self.note(copy, step, original.intermediate_values[step])
         self.study.tell(copy, original.value if original.state == TrialState.COMPLETE else None, original.state)
 
     def requeue_interrupted(self) -> int:
@@ -160,10 +158,11 @@ class Ledger:
         self.study.set_user_attr("retried", retried)
         return len(failed)
 
-    def confirm(self, params: Mapping[str, Any], score: float, lanes: Mapping[str, float]) -> None:
-        """Write down what a configuration reached on fresh seeds: the mean, and each lane's."""
+    def confirm(self, params: Mapping[str, Any], score: float, lanes: LaneScores) -> None:
+        """Record what a configuration reached on fresh seeds: the mean, and each lane's."""
         key = Space.key(params)
-        self.study.set_user_attr("confirmed_lanes", {**confirmed_lanes(self.study), key: dict(lanes)})
+        all_lanes = confirmed_lanes(self.study) | {key: lanes}
+        self.study.set_user_attr("confirmed_lanes", {key: to_json(scores) for key, scores in all_lanes.items()})
         self.study.set_user_attr("confirmed", {**confirmed(self.study), key: score})
 
     def _trial(self, number: int) -> FrozenTrial:

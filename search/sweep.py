@@ -18,6 +18,8 @@ from search.cache_limit import CacheLimit
 from search.cluster import ray_session, slots
 from search.export import BUNDLE, bundle_winner
 from search.home import Home
+from search.lane_scores import to_json
+from search.outcome import Outcome
 from search.plan import Plan
 from search.progress import Progress
 from search.report.description import describe_sweep
@@ -27,12 +29,13 @@ from search.scheduler import scheduler
 from search.searcher import StudySearcher
 from search.space import Space, configure
 from search.study import best, confirmed, confirmed_lanes, open_study, params_of
-from search.tracking.runs import OUTCOME, WINNER, Runs, run_key
+from search.tracking.records import Dataset
+from search.tracking.runs import OUTCOME, WINNER_NAME, Runs, run_key
 from search.tracking.spool import Spool
 from search.tracking.sync import settle, tracked
 from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger, label
-from search.trial import FINISHED, RETRIES, TrialSpec, epochs_of, run_trial
+from search.trial import RETRIES, TrialSpec, run_trial
 from sermodels.cache import StageCache
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
@@ -101,22 +104,22 @@ def run_sweep(
         beginning = begin(home, name, plan, retry_failed=retry_failed)
         sweep = _Sweep(plan=plan, name=name, home=home, runs=runs, beginning=beginning, cache_gb=cache_gb)
         _say(sweep.greeting(tracker))
-        outcome = "interrupted"
+        outcome = Outcome.INTERRUPTED
         try:
             sweep.start()
             with ray_session(address):
                 seconds = sweep.search()
             winner, metrics = sweep.crown()
-            outcome = FINISHED
+            outcome = Outcome.FINISHED
         except UserError:
-            outcome = "failed"
+            outcome = Outcome.FAILED
             raise
         finally:
             runs.end_open(but=sweep.id)
             runs.log(sweep.id, tags={OUTCOME: outcome})
             runs.end(sweep.id, outcome)
-            sweep.present(pictures=outcome == FINISHED)
-            if outcome == "interrupted":
+            sweep.present(pictures=outcome == Outcome.FINISHED)
+            if outcome == Outcome.INTERRUPTED:
                 _say(f"sweep {name} is interrupted; the same command goes on with it, with --name {name} --resume")
     return SweepResult(key=sweep.id, params=winner, metrics=metrics, seconds=time.time() - began, **seconds)
 
@@ -158,7 +161,7 @@ class _Sweep:
     def start(self) -> None:
         """Begin its run, or go on with it; what a driver that died left open is closed."""
         self.runs.end_open()
-        dataset = {"name": self.plan.store.corpus, "digest": self.plan.store.fingerprint}
+        dataset = Dataset(name=self.plan.store.corpus, digest=self.plan.store.fingerprint)
         about = {"name": self.name, "kind": "sweep", "sweep": self.name, "tags": _tags(self.plan)}
         self.runs.begin(self.id, **about, dataset=dataset)
         for file, text in _texts(self.plan).items():
@@ -180,7 +183,7 @@ class _Sweep:
         study = open_study(self.home.study(self.name), self.name)
         logger = TrialLogger(self.runs, self.id, spec)
         counts = {"confirm": min(preset.confirm, wanted), "ended": self.beginning.ended}
-        progress = Progress(wanted, self.name, partial(epochs_of, spec), **counts)
+        progress = Progress(wanted, self.name, **counts)
         limit = [] if self.cache_gb is None else [CacheLimit(StageCache(self.home.stages), self.cache_gb)]
         resources = {"cpu": preset.cpus, "gpu": preset.gpus}
         trainable = tune.with_resources(tune.with_parameters(run_trial, spec=spec), resources)
@@ -214,12 +217,12 @@ class _Sweep:
         figures = {"val_uar": chosen.value}
         if (score := again.get(Space.key(winner))) is not None:
             figures["confirmed_val_uar"] = score
-        lanes = {"confirmed_lanes": confirmed_lanes(study).get(Space.key(winner), {})}
+        lanes = {"confirmed_lanes": to_json(confirmed_lanes(study).get(Space.key(winner), {}))}
         metrics = self._bundle(winner, {"sweep": self.name, "params": winner, **figures, **lanes})
         child = run_key(self.id, "trial", winner)
         self.runs.crown(child)
         figures |= {"test_uar": metrics["test"]["uar"], "test_wa": metrics["test"]["wa"]}
-        self.runs.log(self.id, figures=figures, tags={WINNER: label(winner)}, links={"ser.winner_run": child})
+        self.runs.log(self.id, figures=figures, tags={WINNER_NAME: label(winner)}, links={"ser.winner_run": child})
         return winner, metrics
 
     def present(self, *, pictures: bool) -> None:
@@ -242,6 +245,8 @@ class _Sweep:
             name=self.name,
             space=plan.space,
             preset=plan.preset,
+            fingerprint=plan.store.fingerprint,
+            fresh_seeds=plan.fresh_seeds(),
             stages=self.home.stages,
             slots=partial(slots, plan.preset.cpus, plan.preset.gpus),
         )
@@ -265,16 +270,12 @@ class _Sweep:
 
 
 def _spec(plan: Plan, name: str, home: Home) -> TrialSpec:
-    used = [config.seeds for config in plan.configurations()]
-    fresh = max(map(max, used)) + 1
     return TrialSpec(
         sweep=name,
         store=plan.address or str(plan.store.path.absolute()),
         corpus=plan.store.corpus,
         fingerprint=plan.store.fingerprint,
         stages=str(home.stages),
-        chain=plan.preset.chain,
-        fresh_seeds=tuple(range(fresh, fresh + max(map(len, used)))),
         threads=plan.threads(),
         device=plan.device(),
         hang_s=plan.preset.hang_s,

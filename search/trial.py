@@ -1,13 +1,4 @@
-"""The Tune trainable: one configuration → one chain of stages, in a process that serves one trial after another.
-
-What Tune gives to a trial holds its `kind` ("trial", or "confirmation" on fresh seeds) and its `params`. A result that
-it reports to Tune holds
-    epochs         the metrics of one or more epochs of a stage, each with its number: for the tracker
-    student_epoch  the last of them, and `score`, its mean validation UAR, for the scheduler: in the student stage only,
-                   and not of a confirmation, which is not to be stopped
-    outcome        at the end: "finished" with the final figures, "failed" with the `reason`, or "waiting" for a stage
-                   (`awaits_stage`, `awaits_key`) that another process has claimed: the trial is to be started again
-"""
+"""The Tune trainable: one configuration → one chain of stages, in a process that serves one trial after another."""
 
 import faulthandler
 import gc
@@ -16,31 +7,32 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from search.space import Space, configure
+from search.outcome import Outcome
+from search.trial_config import TrialConfig
+from search.trial_result import TrialResult
 from sermodels.build import Builder
 from sermodels.cache import BusyError, StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
+from sermodels.epoch_report import EpochReport
+from sermodels.errors import UserError
 from sermodels.memory import give_back, keep_freed, memory_used
 from sermodels.profile import count_macs, count_parameters
-from sermodels.settings import merged
-from sermodels.stages import STAGES, StageName, settings_of, stage_of
 from sermodels.store import open_store
 from sermodels.store_fetch import local_store
 
 logger = logging.getLogger(__name__)
 
-FINISHED, FAILED, WAITING = "finished", "failed", "waiting"  # outcomes
 RETRIES = 3  # of a trial whose process or node died
 
 
@@ -53,8 +45,6 @@ class TrialSpec:
     corpus: str  # that the store was built from
     fingerprint: str  # of the store that the sweep was planned on
     stages: str  # absolute path of the stage cache
-    chain: Mapping[str, Any]  # the preset's fixed settings
-    fresh_seeds: tuple[int, ...]  # of confirmations, in place of the chain's
     threads: int
     device: str  # "cpu" or "cuda"
     hang_s: int  # seconds without a finished step after which the process ends itself
@@ -67,7 +57,7 @@ def run_trial(config: dict[str, Any], spec: TrialSpec) -> None:
     once would fail again, so it is not retried. Only a dead process or node is, and a node that cannot get the store.
 
     Args:
-        config: the trial's `kind` and `params`.
+        config: of Tune, see TrialConfig.
         spec: what the trials share.
     """
     # Ray reads it in this process, before the next trial: how long this one's thread may take to end.
@@ -79,58 +69,38 @@ def run_trial(config: dict[str, Any], spec: TrialSpec) -> None:
     store = local_store(spec.store, fingerprint=spec.fingerprint)  # if that fails, the node is at fault: Tune retries
     watch = _Watchdog(spec.hang_s)
     try:
-        tune.report(_train(config, spec, store, watch))
+        tune.report(_train(TrialConfig.from_tune(config), spec, store, watch).to_tune())
     except BusyError as busy:
         watch.pause()
-        tune.report({"outcome": WAITING, "awaits_stage": busy.stage, "awaits_key": busy.key})
+        tune.report(TrialResult(outcome=Outcome.WAITING, awaits=busy.stage.key).to_tune())
     except Exception as error:
         watch.pause()
         logger.exception("trial failed")
-        tune.report({"outcome": FAILED, "reason": f"{type(error).__name__}: {error}"})
+        tune.report(TrialResult(outcome=Outcome.FAILED, reason=f"{type(error).__name__}: {error}").to_tune())
     finally:
         watch.pause()
         _free_memory()
 
 
-def configuration(config: Mapping[str, Any], chain: Mapping[str, Any], fresh_seeds: tuple[int, ...]) -> ChainConfig:
-    """What a trial trains.
-
-    Args:
-        config: its `kind` and `params`.
-        chain: the preset's fixed settings.
-        fresh_seeds: of a confirmation.
-    """
-    if config["kind"] == "confirmation":
-        chain = merged(chain, {"seeds": list(fresh_seeds)})
-    return configure(chain, config["params"])
-
-
-def epochs_of(spec: TrialSpec, config: Mapping[str, Any]) -> dict[StageName, int]:
-    """How many epochs each stage of a trial has."""
-    whole = configuration(config, spec.chain, spec.fresh_seeds)
-    return {stage: settings_of(stage, whole).epochs for stage in STAGES}
-
-
 class Reporter:
-    """Epochs of a chain → Tune's results. What came from the cache is one result a stage, carrying its history."""
+    """Epochs of a chain → results of a trial. What came from the cache is one result a stage, carrying its history."""
 
-    def __init__(self, config: ChainConfig, send: Callable[[dict[str, Any]], None], *, judged: bool):
-        self.held: list[dict[str, float]] = []  # not sent yet
+    def __init__(self, config: ChainConfig, send: Callable[[TrialResult], None], *, judged: bool):
+        self.held: list[EpochReport] = []  # not sent yet
         self._config, self._send, self._judged = config, send, judged
 
-    def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def __call__(self, report: EpochReport) -> None:
         """Take an epoch as `Chain.run` reports it. The student's last epoch is held for the final result."""
-        stage = stage_of(metrics)
-        last = epoch == settings_of(stage, self._config).epochs
-        trained = metrics[f"{stage}/reused"] < 1
-        used = {f"{stage}/{name}": value for name, value in memory_used().items()} if trained else {}
-        self.held.append({"epoch": epoch, **metrics, **used})
-        if stage == "student" and last:
+        student = report.stage == "student"
+        last = report.epoch == self._config.settings(report.stage).epochs
+        trained = report.reused < 1
+        self.held.append(replace(report, metrics={**report.metrics, **memory_used()}) if trained else report)
+        if student and last:
             return
         if last or trained:
-            result: dict[str, Any] = {"epochs": tuple(self.held)}
-            if stage == "student" and self._judged:
-                result |= {"student_epoch": epoch, "score": metrics["student/val_uar"]}
+            result = TrialResult(epochs=tuple(self.held))
+            if student and self._judged:
+                result = replace(result, student_epoch=report.epoch, score=report.metrics["val_uar"])
             self._send(result)
             self.held = []
 
@@ -146,37 +116,35 @@ def costs(config: ChainConfig, image: tuple[int, int], classes: int) -> dict[str
     return figures
 
 
-def _train(config: Mapping[str, Any], spec: TrialSpec, file: Path, watch: "_Watchdog") -> dict[str, Any]:
+def _train(trial: TrialConfig, spec: TrialSpec, file: Path, watch: "_Watchdog") -> TrialResult:
     began = time.time()
+    if trial.chain is None:
+        raise UserError(trial.impossible)
     store = open_store(file)
     if store.fingerprint != spec.fingerprint:
         raise ValueError(f"{file} on this node is not the store of this sweep: delete it, or copy the right one there")
-    chain_config = configuration(config, spec.chain, spec.fresh_seeds)
-    data = TrialData(store, chain_config, spec.device)
+    data = TrialData(store, trial.chain, spec.device)
+    chain = Chain(trial.chain, data, StageCache(Path(spec.stages)), owner=f"{spec.sweep}/{trial.key}")
 
-    owner = f"{spec.sweep}/{config['kind']}/{Space.key(config['params'])}"
-    chain = Chain(chain_config, data, StageCache(Path(spec.stages)), owner=owner)
-
-    def send(result: dict[str, Any]) -> None:
+    def send(result: TrialResult) -> None:
         watch.pause()  # how long Tune takes to answer is not ours
         # If Tune stops the trial, this does not return until the process has another one to serve.
-        with chain.released("student") if "student_epoch" in result else nullcontext():
-            tune.report(result)
+        with chain.released("student") if result.student_epoch is not None else nullcontext():
+            tune.report(result.to_tune())
         watch()
 
-    reporter = Reporter(chain_config, send, judged=config["kind"] == "trial")
+    reporter = Reporter(trial.chain, send, judged=trial.kind == "trial")
     watch()
     result = chain.run(reporter, watch, _give_up)
     watch.pause()
-    figures = result.summary() | costs(chain_config, data.image, data.classes) | {"duration_s": time.time() - began}
-    return {
-        "outcome": FINISHED,
-        "finished": True,
-        "score": figures["val_uar"],
-        "epochs": tuple(reporter.held),
-        "lanes": {f"fold {f}, seed {s}": uar for (f, s), uar in zip(chain_config.lanes, result.val_uar, strict=True)},
-        **figures,
-    }
+    figures = result.summary() | costs(trial.chain, data.image, data.classes)
+    return TrialResult(
+        epochs=tuple(reporter.held),
+        score=figures["val_uar"],
+        outcome=Outcome.FINISHED,
+        figures=figures | {"duration_s": time.time() - began},
+        lanes=dict(zip(trial.chain.lanes, result.val_uar, strict=True)),
+    )
 
 
 def _give_up(busy: BusyError) -> None:

@@ -7,13 +7,13 @@ what other processes train shows in the stage cache, where a trial that meets it
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from search.space import Space
+from search.trial_config import Kind, TrialConfig
 from sermodels.cache import StageCache
-from sermodels.stages import STAGES
+from sermodels.config import STAGES, StageName
+from sermodels.stage import Stage
 
-Kind = Literal["trial", "confirmation"]
 LOOK_EVERY_S = 1.0  # at a stage that another process is training
 
 
@@ -22,16 +22,21 @@ class Proposal:
     """A configuration that is to be trained, or is being trained."""
 
     number: int | None  # of its trial in the study; a confirmation has none
-    params: Mapping[str, Any]  # dotted keys of ChainConfig → values
-    kind: Kind = "trial"
+    trial: TrialConfig
+    stages: Mapping[StageName, tuple[Stage, ...]]  # of each lane
     reached: int = 0  # place in STAGES of the stage it is in: those before it are in the cache
-    awaits: tuple[str, str] | None = None  # stage and key that another process had claimed
+    awaits: Stage | None = None  # that another process had claimed
     looked_s: float = 0.0  # when it was last looked whether it still does
 
     @property
-    def config(self) -> dict[str, Any]:
-        """What Tune gives to the trial."""
-        return {"kind": self.kind, "params": dict(self.params)}
+    def params(self) -> Mapping[str, Any]:
+        """Dotted keys of ChainConfig → values."""
+        return self.trial.params
+
+    @property
+    def kind(self) -> Kind:
+        """What it is trained for."""
+        return self.trial.kind
 
 
 class Turns:
@@ -41,7 +46,7 @@ class Turns:
         self.running: dict[str, Proposal] = {}  # by Tune's trial id
         self.waiting: list[Proposal] = []
         self._cache = cache
-        self._cached: set[tuple[Kind, int, str]] = set()  # stages that trials which have ended got through
+        self._trained: set[Stage] = set()  # that trials of this sweep got through
 
     def next(self) -> Proposal | None:
         """Take the first of those that wait and need not wait any longer."""
@@ -51,44 +56,56 @@ class Turns:
         return None
 
     def may_start(self, proposal: Proposal) -> bool:
-        """Whether no stage that a proposal needs is being trained elsewhere."""
-        shared = ((self._shared(proposal, other), other.reached) for other in self.running.values())
-        # Only students of different numbers of epochs share all stages: equal configurations are not proposed twice.
-        if any(reached < stages < len(STAGES) for stages, reached in shared):
+        """Return whether no stage that a proposal needs is being trained elsewhere."""
+        if any(self._must_wait(proposal, other) for other in self.running.values()):
             return False
-        return proposal.awaits is None or not self._still_busy(proposal)
+        return proposal.awaits is None or not self._still_busy(proposal, proposal.awaits)
 
     def start(self, trial_id: str, proposal: Proposal) -> None:
-        """A proposal is handed to Tune; the stages that it shares with others are in the cache as far as they got."""
+        """Note that a proposal is handed to Tune; it begins behind the stages that trials of this sweep got through."""
         proposal.awaits = None
-        others = [min(other.reached, self._shared(proposal, other)) for other in self.running.values()]
-        before = [stages for stages in range(1, len(STAGES) + 1) if _prefix(proposal, stages) in self._cached]
-        proposal.reached = max([*others, *before], default=0)
+        proposal.reached = next(
+            (place for place, name in enumerate(STAGES) if not self._trained.issuperset(proposal.stages[name])),
+            len(STAGES) - 1,
+        )
         self.running[trial_id] = proposal
 
-    def end(self, trial_id: str) -> Proposal | None:
-        """A trial is over; None if it is not one of ours."""
-        if (proposal := self.running.pop(trial_id, None)) is not None:
-            self._cached |= {_prefix(proposal, stages) for stages in range(1, proposal.reached + 1)}
-        return proposal
+    def advance(self, trial_id: str, stage: StageName) -> bool:
+        """Note that a running trial is in a stage; return whether that is further than was known."""
+        proposal, place = self.running[trial_id], STAGES.index(stage)
+        if place <= proposal.reached:
+            return False
+        for name in STAGES[proposal.reached : place]:
+            self._trained.update(proposal.stages[name])
+        proposal.reached = place
+        return True
 
-    def give_up(self, trial_id: str, stage: str, key: str) -> None:
-        """A trial met a stage that another process is training, and waits until that is done."""
+    def end(self, trial_id: str) -> Proposal | None:
+        """Forget a trial that is over; return it, or None if it is not one of ours."""
+        return self.running.pop(trial_id, None)
+
+    def give_up(self, trial_id: str, key: str) -> None:
+        """Note that a trial met a stage that another process is training, and waits until that is done.
+
+        Args:
+            trial_id: Tune's.
+            key: of the stage.
+        """
         proposal = self.running.pop(trial_id)
-        proposal.awaits = (stage, key)
+        stages = (stage for lanes in proposal.stages.values() for stage in lanes)
+        proposal.awaits = next((stage for stage in stages if stage.key == key), None)
         self.waiting.append(proposal)
 
-    def _shared(self, one: Proposal, other: Proposal) -> int:
-        """Confirmations have seeds of their own, and so stages of their own."""
-        return Space.stages_shared(one.params, other.params) if one.kind == other.kind else 0
+    def _must_wait(self, proposal: Proposal, other: Proposal) -> bool:
+        """Return whether another one is training, or is yet to train, a stage that a proposal needs."""
+        # All trials of a sweep have the same lanes in the same order; confirmations share none with them.
+        pairs = (zip(proposal.stages[n], other.stages[n], strict=False) for n in STAGES[other.reached :])
+        return any(
+            mine.shares_with(theirs) and mine not in self._trained for of_stage in pairs for mine, theirs in of_stage
+        )
 
-    def _still_busy(self, proposal: Proposal) -> bool:
+    def _still_busy(self, proposal: Proposal, stage: Stage) -> bool:
         if time.monotonic() - proposal.looked_s < LOOK_EVERY_S:
             return True
         proposal.looked_s = time.monotonic()
-        return self._cache.is_busy(*proposal.awaits)
-
-
-def _prefix(proposal: Proposal, stages: int) -> tuple[Kind, int, str]:
-    """What the first stages of a proposal have in common with those of others."""
-    return proposal.kind, stages, Space.key_of_stages(proposal.params, stages)
+        return self._cache.is_busy(stage)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sermodels.config import Lane, StageName
 from sermodels.data import TrialData
 from sermodels.randomness import generator
 
@@ -49,14 +50,14 @@ class Source:
         return Batch(self.data.images(rows), self.data.labels[rows], weights_LB[part], self.targets[lanes, rows])
 
 
-def draw_order(data: TrialData, lanes: Sequence[tuple[int, int]], *, stage: str, epoch: int, batch: int) -> Order:
+def draw_order(data: TrialData, lanes: Sequence[Lane], *, stage: StageName, epoch: int, batch: int) -> Order:
     """Shuffle each lane's training rows into batches.
 
     A function of (seed, fold, stage, epoch) alone, never of a lane's place in the stack.
 
     Args:
         data: the trial's rows.
-        lanes: (fold, seed) of each.
+        lanes: fold and seed of each.
         stage: the purpose of the draw, since each stage has its own order.
         epoch: 1 is the first.
         batch: rows a step.

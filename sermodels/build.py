@@ -6,12 +6,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sermodels.config import ChainConfig
+from sermodels.config import ChainConfig, StageName
 from sermodels.networks import Network
 from sermodels.peers.ast import Ast, start_from_deit
 from sermodels.peers.septr import SepTr
 from sermodels.randomness import seeded
-from sermodels.stages import StageName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from sermodels import training_log
 from sermodels.files import replacing
+from sermodels.stage import Stage
 from sermodels.training_log import Entry
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,9 @@ History = list[dict[str, float]]  # the metrics of epoch 1, 2, …
 class BusyError(Exception):
     """Another process is training a lane of a stage just now."""
 
-    def __init__(self, stage: str, key: str):
-        super().__init__(f"another process is training {stage} {key[:12]}")
-        self.stage, self.key = stage, key
+    def __init__(self, stage: Stage):
+        super().__init__(f"another process is training {stage}")
+        self.stage = stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +54,9 @@ class Checkpoint:
     history: History  # one entry an epoch
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What `StageCache.save` was given as `about`."""
-        return json.loads(self.file.metadata()["about"])
+    def computed_by(self) -> dict[str, Any]:
+        """What `StageCache.save` was given as `computed_by`."""
+        return json.loads(self.file.metadata()["about"])["computed by"]
 
     def load(self, device: str = "cpu") -> dict[str, Tensor]:
         """The lane's state."""
@@ -68,10 +69,10 @@ class StageCache:
     def __init__(self, root: Path):
         self.root = root
 
-    def find(self, stage: str, key: str, epochs: int) -> Checkpoint | None:
-        """The furthest checkpoint not past `epochs`, or None. An unreadable file is passed over with a warning."""
+    def find(self, stage: Stage) -> Checkpoint | None:
+        """Return the furthest checkpoint not past the stage's epochs. Pass over an unreadable file with a warning."""
         numbered = [
-            (epoch, path) for path in _checkpoints(self._folder(stage, key)) if (epoch := _epoch(path)) <= epochs
+            (epoch, path) for path in _checkpoints(self.folder(stage)) if (epoch := _epoch(path)) <= stage.epochs
         ]
         for _, path in sorted(numbered, reverse=True):
             if checkpoint := _open(path):
@@ -81,43 +82,36 @@ class StageCache:
         return None
 
     def save(
-        self,
-        stage: str,
-        key: str,
-        state: Mapping[str, Tensor],
-        history: History,
-        *,
-        finished: bool,
-        about: Mapping[str, Any],
+        self, stage: Stage, state: Mapping[str, Tensor], history: History, *, computed_by: Mapping[str, Any]
     ) -> None:
         """Write the state after epoch len(history), and drop the unfinished ones of epochs before; hold the claim.
 
         Args:
-            stage: name of the stage.
-            key: of the lane.
-            state: its tensors.
+            stage: that is trained; finished if the history has all its epochs.
+            state: the tensors.
             history: metrics of each epoch so far.
-            finished: this was the stage's last epoch.
-            about: what determined it and where it was computed; decides nothing.
+            computed_by: where and with what (provenance.py); decides nothing.
         """
-        folder, epoch = self._folder(stage, key), len(history)
-        header = {"history": json.dumps(history), "about": json.dumps(about), "finished": json.dumps(finished)}
+        folder, epoch = self.folder(stage), len(history)
+        about = {"determined by": stage.determined_by, "computed by": computed_by}
+        header = {"history": json.dumps(history), "about": json.dumps(about)}
+        header["finished"] = json.dumps(epoch == stage.epochs)
         _write(folder / f"epoch-{epoch:04}.safetensors", state, header)
         killed = folder.glob(".*.safetensors.*")  # what processes were writing when they were killed
         before = (path for path in _checkpoints(folder) if _epoch(path) < epoch and not _is_finished(path))
         for path in (*killed, *before):
             path.unlink(missing_ok=True)
 
-    def has_features(self, key: str, epochs: int) -> bool:
-        """Whether there are features of a teacher trained for `epochs`."""
-        return self._features(key, epochs).exists()
+    def has_features(self, teacher: Stage) -> bool:
+        """Return whether the features of a finished teacher are there."""
+        return self._features(teacher).exists()
 
-    def load_features(self, key: str, epochs: int) -> Tensor | None:
-        """The features of a teacher trained for `epochs`, (R, D) for the R rows of its fold in order; or None.
+    def load_features(self, teacher: Stage) -> Tensor | None:
+        """Return the features of a finished teacher, (R, D) for the R rows of its fold in order; or None.
 
-        An unreadable file is passed over with a warning.
+        Pass over an unreadable file with a warning.
         """
-        path = self._features(key, epochs)
+        path = self._features(teacher)
         try:
             return load_file(path)["features"]
         except FileNotFoundError:
@@ -126,48 +120,58 @@ class StageCache:
             logger.warning("%s: not readable features, passed over: %s", path, error)
             return None
 
-    def save_features(self, key: str, epochs: int, features_RD: Tensor) -> None:
+    def save_features(self, teacher: Stage, features_RD: Tensor) -> None:
         """Keep the features of a finished teacher, for the R rows of its fold in order."""
-        _write(self._features(key, epochs), {"features": features_RD}, {})
+        _write(self._features(teacher), {"features": features_RD}, {})
 
-    def claim(self, stage: str, keys: Iterable[str]) -> ExitStack:
-        """Take the right to train some lanes of a stage; given back at the end of a `with`, or with the process.
+    def claim(self, stages: Iterable[Stage]) -> ExitStack:
+        """Take the right to train some stages; given back at the end of a `with`, or with the process.
 
         Raises:
             BusyError: another process has one of them; none is held then.
             OSError: the file system knows no locks.
         """
         with ExitStack() as claims:
-            for key in sorted(keys):
-                lock = self._folder(stage, key) / "lock"
-                lock.parent.mkdir(parents=True, exist_ok=True)
+            for stage in sorted(stages, key=lambda stage: stage.key):
                 try:
-                    claims.enter_context(FileLock(lock, blocking=False, thread_local=False, fallback_to_soft=False))
+                    claims.enter_context(lock_of(self.folder(stage)))
                 except Timeout:
-                    raise BusyError(stage, key) from None
+                    raise BusyError(stage) from None
             return claims.pop_all()
 
-    def is_busy(self, stage: str, key: str) -> bool:
-        """Whether some process is training a lane just now."""
+    def is_busy(self, stage: Stage) -> bool:
+        """Return whether some process is training a stage just now."""
         try:
-            self.claim(stage, [key]).close()
+            self.claim([stage]).close()
         except BusyError:
             return True
         return False
 
-    def log(self, entry: Entry) -> None:
-        """Write down that an epoch was trained."""
-        training_log.append(self._folder(entry.stage, entry.key), entry)
+    def log(self, stage: Stage, *, epoch: int, seconds: float, owner: str) -> None:
+        """Record in the training log that an epoch was trained: how long that took, and which trial did it."""
+        (fold, seed), about = stage.lane, {"stage": stage.name, "key": stage.key, "owner": owner}
+        training_log.append(self.folder(stage), Entry(epoch=epoch, fold=fold, seed=seed, seconds=seconds, **about))
 
-    def owners(self, stage: str, key: str) -> dict[int, str]:
-        """Who trained each epoch of a lane, as the training log has it."""
-        return {entry.epoch: entry.owner for entry in training_log.read(self._folder(stage, key))}
+    def owners(self, stage: Stage) -> dict[int, str]:
+        """Return who trained each epoch of a stage, by the training log."""
+        return {entry.epoch: entry.owner for entry in training_log.read(self.folder(stage))}
 
-    def _folder(self, stage: str, key: str) -> Path:
-        return self.root / stage / key
+    def folder(self, stage: Stage) -> Path:
+        """Return where the files of a stage lie."""
+        return self.root / stage.name / stage.key
 
-    def _features(self, key: str, epochs: int) -> Path:
-        return self._folder("teacher", key) / f"features-{epochs:04}.safetensors"
+    def _features(self, teacher: Stage) -> Path:
+        return self.folder(teacher) / f"features-{teacher.epochs:04}.safetensors"
+
+
+def lock_of(folder: Path) -> FileLock:
+    """Return the lock of a stage, held by the process that trains it; to take a busy one raises `filelock.Timeout`.
+
+    Args:
+        folder: that the files of the stage lie in; made if missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "lock", blocking=False, thread_local=False, fallback_to_soft=False)
 
 
 def _checkpoints(folder: Path) -> Iterable[Path]:

@@ -1,11 +1,20 @@
-"""What a chain says of its lanes together: after each epoch, and at its end."""
+"""What a finished chain reports: the figures of its lanes, and the seconds that were trained and reused."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sermodels.cache import History
-from sermodels.stages import StageName
+from sermodels.cache import History, StageCache
+from sermodels.config import StageName
+from sermodels.stage import Stage
+
+
+class Seconds(NamedTuple):
+    """Of training."""
+
+    trained: float
+    reused: float  # from the cache: what they took whoever trained them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +41,19 @@ class ChainResult:
         return figures
 
 
-def mean_over_lanes(stage: StageName, epoch: int, histories: list[History], active: Sequence[int]) -> dict[str, float]:
-    """What is reported of an epoch: its metrics as STAGE/NAME, the spread of the UAR, the share that was reused.
+def seconds_of(cache: StageCache, stages: Sequence[Stage], histories: Sequence[History], owner: str) -> Seconds:
+    """Return the seconds of a stage's epochs, all lanes: those that an owner trained, and those that others did.
 
     Args:
-        stage: the metrics are of.
-        epoch: 1 is the first.
+        cache: with the training log.
+        stages: of each lane.
         histories: of each lane.
-        active: the lanes that were trained, not reused.
+        owner: as the training log has it.
     """
-    rows = [history[epoch - 1] for history in histories]
-    metrics = {f"{stage}/{name}": statistics.fmean(row[name] for row in rows) for name in rows[0]}
-    if "val_uar" in rows[0]:
-        spread = statistics.stdev(row["val_uar"] for row in rows) if len(rows) > 1 else 0.0
-        metrics[f"{stage}/val_uar_std"] = spread
-    return metrics | {f"{stage}/reused": 1 - len(active) / len(rows)}
+    trained = reused = 0.0
+    for stage, history in zip(stages, histories, strict=True):
+        owners = cache.owners(stage)
+        for epoch, row in enumerate(history, start=1):
+            own = owners.get(epoch) == owner
+            trained, reused = trained + own * row["seconds"], reused + (not own) * row["seconds"]
+    return Seconds(trained, reused)

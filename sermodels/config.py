@@ -9,8 +9,10 @@ B rows in a batch, H image height (mel bands), W image width (columns of time), 
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
+StageName = Literal["teacher", "match", "student"]
+STAGES: tuple[StageName, ...] = ("teacher", "match", "student")  # in their order
 Encoding = Literal["none", "ice", "sinusoidal", "learned"]
 Pooling = Literal["token", "mean"]
 Protocol = Literal[  # see splits.py
@@ -77,8 +79,18 @@ class Augmentation:
         _require(self.speed[0] >= 0.25 and self.speed[1] <= 4, "speed", self.speed, "within 0.25 to 4")
 
 
+class Lane(NamedTuple):
+    """One seed of one fold: trained apart from all others, whatever is trained beside it."""
+
+    fold: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"fold {self.fold}, seed {self.seed}"
+
+
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class StageSettings:
     """How one stage is trained: Adam, the learning rate halved every `halve_every` epochs."""
 
     epochs: int = 50  # 0 leaves the network as it is at the start of the stage
@@ -94,7 +106,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher(Stage):
+class Teacher(StageSettings):
     """The first stage: stem, positional encoding and encoder, or a network of others, trained by cross entropy."""
 
     network: Architecture = "vit"  # the paper's; or one that it is compared with, see peers/
@@ -115,12 +127,12 @@ class Teacher(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Match(Stage):
+class Match(StageSettings):
     """The second stage: the student learns the frozen teacher's features by L1 alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Student(Stage):
+class Student(StageSettings):
     """The third stage: the student, without stem or positional encoding, by cross entropy + α · L1."""
 
     depth: int = 3  # blocks
@@ -192,6 +204,10 @@ class ChainConfig:
         return int(height), int(width)
 
     @property
-    def lanes(self) -> tuple[tuple[int, int], ...]:
-        """The (fold, seed) of each lane; the first is the one that is exported."""
-        return tuple((fold, seed) for fold in self.folds for seed in self.seeds)
+    def lanes(self) -> tuple[Lane, ...]:
+        """Each seed of each fold; the first is the one that is exported."""
+        return tuple(Lane(fold, seed) for fold in self.folds for seed in self.seeds)
+
+    def settings(self, stage: StageName) -> StageSettings:
+        """How a stage is trained."""
+        return {"teacher": self.teacher, "match": self.match, "student": self.student}[stage]

@@ -21,6 +21,11 @@ class FoldRows:
     train: Tensor  # int64, every view; with `all_data` of the validation side, too
     valid: Tensor  # int64, original views (any view under `paper`)
 
+    @property
+    def rows(self) -> Tensor:
+        """Both sides, in order."""
+        return torch.cat([self.train, self.valid]).unique()
+
 
 class TrialData:
     """The rows of a store that a trial may see.

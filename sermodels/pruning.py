@@ -5,7 +5,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sermodels.cache import BusyError, StageCache
+from filelock import Timeout
+
+from sermodels.cache import StageCache, lock_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ def prune(cache: StageCache, most: float) -> int:
     for lane in lanes:
         if total <= most:
             break
-        total -= _delete(cache, lane)
+        total -= _delete(lane)
     if before > total:
         logger.info("%s: %.2f of %.2f GB deleted", cache.root, (before - total) / 1e9, before / 1e9)
     return before - total
@@ -57,17 +59,17 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _delete(cache: StageCache, lane: _Lane) -> int:
+def _delete(lane: _Lane) -> int:
     """Returns the bytes deleted: none of a lane that is being trained, was used meanwhile, or is another user's."""
     try:
-        with cache.claim(lane.folder.parent.name, [lane.folder.name]):
+        with lock_of(lane.folder):
             now = _lane(lane.folder)
             if now is None or now.used_s > lane.used_s:
                 return 0
             for path in now.files:
                 path.unlink(missing_ok=True)
             return now.size
-    except BusyError:
+    except Timeout:
         return 0
     except OSError as error:
         logger.warning("%s: cannot be pruned: %s", lane.folder, error)

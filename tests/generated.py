@@ -10,11 +10,16 @@ from optuna.trial import TrialState, create_trial
 
 from search.export import BUNDLE
 from search.home import Home
+from search.lane_scores import to_json
+from search.outcome import Outcome
 from search.study import create_study, open_study
+from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.tracking.spool import Spool
 from search.tracking.trial_logger import label
 from sermodels.bundle import METRICS
+from sermodels.config import Lane
+from sermodels.epoch_report import EpochReport
 from sermodels.files import replacing
 from sermodels.settings import dump_yaml
 
@@ -26,7 +31,7 @@ SPACE = {
     "student.depth": CategoricalDistribution((1, 2, 3)),
     "student.heads": CategoricalDistribution((2, 4)),
 }
-LANES_OF = [f"fold {fold}, seed {seed}" for fold in (0, 1) for seed in (0, 1)]
+LANES_OF = [Lane(fold, seed) for fold in (0, 1) for seed in (0, 1)]
 EMOTIONS = ["anger", "boredom", "happiness"]
 
 
@@ -38,8 +43,8 @@ def generate(root: Path, name: str, trials: int, *, failed: int = 1, pruned: int
     study = open_study(home.study(name), name)
     with Spool(home.spools / name) as spool:
         runs, done = Runs(spool), []
-        dataset = {"name": "generated", "digest": "0123456789abcdef" * 4}
-        tags = {"ser.protocol": "speaker", "ser.corpus": "generated", "ser.store": dataset["digest"]}
+        dataset = Dataset(name="generated", digest="0123456789abcdef" * 4)
+        tags = {"ser.protocol": "speaker", "ser.corpus": "generated", "ser.store": dataset.digest}
         runs.begin(name, name=name, kind="sweep", sweep=name, tags=tags, dataset=dataset)
         space = {"alpha": {"log_uniform": [0.1, 100]}}
         preset = {"description": "Generated: nothing was trained.", "space": space, "gpus": 0.5}
@@ -50,22 +55,24 @@ def generate(root: Path, name: str, trials: int, *, failed: int = 1, pruned: int
         runs.view(name, name, list(SPACE))
         for number in range(trials):
             params = {key: _drawn(axis, draw) for key, axis in SPACE.items()}
-            outcome = "failed" if number < failed else "pruned" if number < failed + pruned else "finished"
+            outcome = Outcome.FINISHED
+            if number < failed + pruned:
+                outcome = Outcome.FAILED if number < failed else Outcome.PRUNED
             done.append(_trial(runs, name, params, outcome, dataset, draw))
             state = {"failed": TrialState.FAIL, "pruned": TrialState.PRUNED, "finished": TrialState.COMPLETE}[outcome]
-            value = done[-1][1] if outcome == "finished" else None
+            value = done[-1][1] if outcome == Outcome.FINISHED else None
             attributes = {"params": params}
             study.add_trial(
                 create_trial(params=params, distributions=SPACE, value=value, state=state, user_attrs=attributes)
             )
         if winner:
             best = max(done, key=lambda trial: trial[1])[0]
-            again = _trial(runs, name, best, "finished", dataset, draw, kind="confirmation")
+            again = _trial(runs, name, best, Outcome.FINISHED, dataset, draw, kind="confirmation")
             chosen = run_key(name, "trial", best)
             runs.crown(chosen)
             _write_bundle_metrics(home, name)
             runs.log(name, figures={"val_uar": again[1]}, links={"ser.winner_run": chosen})
-            runs.end(name, "finished")
+            runs.end(name, Outcome.FINISHED)
     return home
 
 
@@ -83,24 +90,23 @@ def _trial(runs, sweep, params, outcome, dataset, draw, kind="trial"):
     skill = 0.3 + 0.2 * (params["patch"] == "128x1") + 0.05 * params["student.depth"]
     lanes = {lane: float(np.clip(skill + draw.normal(0, 0.05), 0, 1)) for lane in LANES_OF}
     score = float(np.mean(list(lanes.values())))
-    if outcome == "failed":
+    if outcome == Outcome.FAILED:
         runs.log(run, tags={REASON: "NonFiniteLossError: <script>alert(1)</script>", OUTCOME: outcome})
         runs.end(run, outcome)
         return params, -1.0
     for stage, epochs in EPOCHS.items():
         figure = "val_l1" if stage == "match" else "val_uar"
-        rows = [
-            {"epoch": e, f"{stage}/{figure}": score * e / epochs, f"{stage}/loss": 2 / e} for e in range(1, epochs + 1)
-        ]
-        runs.log(run, epochs=[row | {f"{stage}/reused": 0.0, f"{stage}/val_cosine": 0.5} for row in rows])
-    if outcome == "finished":
+        for epoch in range(1, epochs + 1):
+            metrics = {figure: score * epoch / epochs, "loss": 2 / epoch, "val_cosine": 0.5}
+            runs.log(run, epochs=[EpochReport(stage=stage, epoch=epoch, metrics=metrics, reused=0.0)])
+    if outcome == Outcome.FINISHED:
         size = params["student.depth"] * params["student.heads"]
         figures = {"val_uar": score, "val_uar_std": float(np.std(list(lanes.values()), ddof=1)), "val_wa": score}
         figures |= {"student/parameters": 1e5 * size, "student/macs": 2e7 * size, "duration_s": 40.0}
         figures |= {"trained_seconds": 30.0, "reused_seconds": 10.0}
-        runs.log(run, figures=figures, tags={LANES: json.dumps(lanes), OUTCOME: outcome})
+        runs.log(run, figures=figures, tags={LANES: json.dumps(to_json(lanes)), OUTCOME: outcome})
     runs.end(run, outcome)
-    return params, score if outcome == "finished" else -1.0
+    return params, score if outcome == Outcome.FINISHED else -1.0
 
 
 def _write_bundle_metrics(home, name):

@@ -23,10 +23,10 @@ from sermodels.build import build_student, build_teacher
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, infer
+from sermodels.losses import match_loss
+from sermodels.losses import measure as measure_rows
 from sermodels.memory import keep_freed
 from sermodels.networks import Network
-from sermodels.stages import match_loss
-from sermodels.stages import measure as measure_rows
 from sermodels.store import open_store
 
 ROWS = 280  # of the store: 168 to train on, which is 42 steps of 4, and 14 to validate on

@@ -29,13 +29,13 @@ from benchmarks.inputs import generated_store
 from benchmarks.result import Result
 from sermodels.batches import Order, Source, draw_order
 from sermodels.build import build_student, build_teacher
-from sermodels.config import ChainConfig
+from sermodels.config import ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes
+from sermodels.losses import loss_of
 from sermodels.memory import keep_freed
 from sermodels.networks import Network
 from sermodels.profile import macs_as_run
-from sermodels.stages import StageName, loss_of, settings_of
 from sermodels.store import open_store
 
 STAGES: tuple[StageName, ...] = ("student", "teacher")
@@ -90,7 +90,7 @@ class _Side:
         self._trained = kind([_network(place, data, seed) for seed in range(lanes)], [None] * lanes)
         self._source = Source(data=data, targets=_targets(place, data).expand(lanes, -1, -1))
         pairs = [(place.config.folds[0], seed) for seed in range(lanes)]
-        batch = settings_of(place.stage, place.config).batch
+        batch = place.config.settings(place.stage).batch
         self._order = draw_order(data, pairs, stage=place.stage, epoch=1, batch=batch)
         self._next = 0
 
@@ -99,7 +99,7 @@ class _Side:
         part = slice(self._next, self._next + steps)
         order = Order(self._order.rows[:, part], self._order.weights[:, part])
         self._next = (self._next + steps) % (self._order.rows.shape[1] - steps)
-        lr, loss = settings_of(self.stage, self.config).lr, loss_of(self.stage, self.config)
+        lr, loss = self.config.settings(self.stage).lr, loss_of(self.stage, self.config)
         began = time.perf_counter()
         losses = self._trained.train_epoch(order, self._source, loss, lr, tick=lambda: None)
         return losses, time.perf_counter() - began  # the losses are on the CPU: a GPU has done its work
@@ -167,7 +167,7 @@ def _million_macs(place: Place) -> float:
     """Of a training step of one lane, about: PASSES times those of the forward pass over its batch."""
     data = TrialData(open_store(place.store), place.config)
     forward = macs_as_run(_network(place._replace(device="cpu"), data, seed=0), data.image)
-    return PASSES * settings_of(place.stage, place.config).batch * forward / 1e6
+    return PASSES * place.config.settings(place.stage).batch * forward / 1e6
 
 
 def _peak(device: str) -> dict[str, float]:

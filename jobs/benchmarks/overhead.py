@@ -32,9 +32,9 @@ from mlflow.entities import Run
 from benchmarks.child import run_python
 from benchmarks.inputs import generated_store
 from benchmarks.result import Result
-from search.estimate import estimate_seconds
+from search.estimate import count_stages, distinct_stages, estimate_seconds
 from search.home import Home
-from search.plan import Plan, count_stages, make_plan
+from search.plan import Plan, make_plan
 from search.sweep import run_sweep
 from search.tracking.tracker import Tracker
 from sermodels.settings import dump_yaml
@@ -209,7 +209,7 @@ def _share_of_cpu_sweep(overhead_s: float, plan: Plan) -> Result:
     configs = plan.configurations()
     chosen = configs[:: -(-len(configs) // plan.preset.trials)]  # spread evenly, as TPE's first proposals are
     training_s = estimate_seconds(plan.store, chosen, "cpu", plan.threads())
-    counts = count_stages(chosen, plan.store.fingerprint)
+    counts = count_stages(distinct_stages(chosen, plan.store.fingerprint))
     return Result(
         name="overhead, share of the cpu sweep",
         compared=f"the overhead above, times the {len(chosen)} trials of the preset `cpu`, against the seconds in "

@@ -27,10 +27,10 @@ from benchmarks.result import Result
 from benchmarks.study import DISTINCT, Study, paper_sized
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import ChainConfig
+from sermodels.config import STAGES, ChainConfig
 from sermodels.data import TrialData
+from sermodels.epoch_report import EpochReport
 from sermodels.memory import keep_freed
-from sermodels.stages import STAGES, settings_of, stage_of
 from sermodels.store import Store
 
 EPOCHS = 2  # of every stage
@@ -93,15 +93,15 @@ class _StageClock:
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._last = time.perf_counter()
 
-    def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def __call__(self, report: EpochReport) -> None:
         """An epoch has ended. Before the first one of match the features are computed or loaded."""
-        stage, now = stage_of(metrics), time.perf_counter()
+        now = time.perf_counter()
         elapsed, self._last = now - self._last, now
-        if stage == "match" and epoch == 1:
-            trained = metrics["match/seconds"] * len(self._config.lanes) * (1 - metrics["match/reused"])
+        if report.stage == "match" and report.epoch == 1:
+            trained = report.metrics["seconds"] * len(self._config.lanes) * (1 - report.reused)
             self._seconds["features"] = elapsed - trained
             elapsed = trained
-        self._seconds[stage] += elapsed
+        self._seconds[report.stage] += elapsed
 
     def finish(self) -> dict[str, float]:
         """The run has ended."""
@@ -135,7 +135,7 @@ def _result(config: ChainConfig, shared: list[Trained], alone: list[Trained]) ->
             "shared_s": shared_s,
             "finding_stages_s": shared_s - least_s,
             **{f"mean_{part}_s": seconds for part, seconds in mean.items()},
-            **{f"{stage}_epochs": settings_of(stage, config).epochs for stage in STAGES},
+            **{f"{stage}_epochs": config.settings(stage).epochs for stage in STAGES},
             "limit_of_many_epochs": _alone_s(long) / _shared_s(long),
         },
     )

@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -37,6 +37,7 @@ from benchmarks.overhead import spans_of
 from benchmarks.result import Result
 from search.cluster import ray_session
 from search.home import Home
+from search.outcome import Outcome
 from search.preset import Preset, load
 from search.progress import Progress
 from search.searcher import StudySearcher
@@ -44,12 +45,14 @@ from search.study import create_study
 from search.tracking.sync import tracked
 from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger
-from search.trial import FINISHED, TrialSpec, epochs_of
+from search.trial import TrialSpec
+from search.trial_config import TrialConfig
+from search.trial_result import TrialResult
 from sermodels.batches import Source, draw_order
-from sermodels.config import ChainConfig, FrontEnd
+from sermodels.config import STAGES, ChainConfig, FrontEnd, Lane
 from sermodels.data import TrialData
+from sermodels.epoch_report import EpochReport
 from sermodels.settings import dump_yaml
-from sermodels.stages import STAGES
 from sermodels.store import open_store
 
 ROWS = (100, 1000, 10_000, 100_000)
@@ -178,20 +181,25 @@ def _sweep(preset: Preset, home: Home, tracker: Tracker) -> None:
         corpus="none",
         fingerprint="none",
         stages=str(home.stages),
-        chain=preset.chain,
-        fresh_seeds=(0,),
         threads=1,
         device="cpu",
         hang_s=60,
     )
     space = preset.parse_space()
     searcher = StudySearcher(
-        path=home.study(NAME), name=NAME, space=space, preset=preset, stages=home.stages, slots=lambda: 1
+        path=home.study(NAME),
+        name=NAME,
+        space=space,
+        preset=preset,
+        fingerprint="none",
+        fresh_seeds=(1,),
+        stages=home.stages,
+        slots=lambda: 1,
     )
     settings = tune.TuneConfig(search_alg=searcher, metric="score", mode="max", num_samples=-1, reuse_actors=True)
     with tracked(home, NAME, tracker) as runs:
         runs.begin(NAME, name=NAME, kind="sweep", sweep=NAME)
-        callbacks = [TrialLogger(runs, NAME, spec), Progress(preset.trials, NAME, partial(epochs_of, spec))]
+        callbacks = [TrialLogger(runs, NAME, spec), Progress(preset.trials, NAME)]
         tune.Tuner(
             tune.with_resources(instant_trial, {"cpu": len(os.sched_getaffinity(0))}),
             tune_config=settings,
@@ -202,16 +210,15 @@ def _sweep(preset: Preset, home: Home, tracker: Tracker) -> None:
 def instant_trial(config: dict[str, Any]) -> None:
     """In the form of run_trial's: an epoch of each stage, then the final figures."""
     for stage in STAGES:
-        figures = {f"{stage}/{name}": 0.5 for name in ("loss", "lr", "val_uar", "seconds", "reused")}
-        result: dict[str, Any] = {"epochs": ({"epoch": 1, **figures},)}
-        if stage == "student":
-            result |= {"student_epoch": 1, "score": 0.5}
-        tune.report(result)
-    score = 1 / (1 + abs(config["params"]["alpha"] - 10))
+        metrics = dict.fromkeys(("loss", "lr", "val_uar", "seconds"), 0.5)
+        result = TrialResult(epochs=(EpochReport(stage=stage, epoch=1, metrics=metrics, reused=0.5),))
+        judged = {"student_epoch": 1, "score": 0.5} if stage == "student" else {}
+        tune.report(replace(result, **judged).to_tune())
+    score = 1 / (1 + abs(TrialConfig.from_tune(config).params["alpha"] - 10))
     seconds = {f"{stage}/{name}": 0.0 for stage in STAGES for name in ("trained_seconds", "reused_seconds")}
     seconds |= dict.fromkeys(("trained_seconds", "reused_seconds", "duration_s"), 0.0)
-    final = {"score": score, "val_uar": score, "lanes": {"fold 0, seed 0": score}, "epochs": ()}
-    tune.report({"outcome": FINISHED, "finished": True, **final, **seconds})
+    final = {"score": score, "figures": {"val_uar": score, **seconds}, "lanes": {Lane(0, 0): score}}
+    tune.report(TrialResult(outcome=Outcome.FINISHED, **final).to_tune())
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from sermodels.config import Augmentation, ChainConfig, FrontEnd
+from sermodels.config import STAGES, Augmentation, ChainConfig, FrontEnd, StageName
 from sermodels.corpora import synthetic
 from sermodels.settings import flatten, merged, parse
-from sermodels.stages import STAGES, StageName
 from sermodels.store import Store
 from sermodels.store_build import build
 

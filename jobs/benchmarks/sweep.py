@@ -38,11 +38,10 @@ from benchmarks.result import Result
 from benchmarks.study import DISTINCT, SPACE, Study, paper_sized
 from search.home import Home
 from sermodels.batches import draw_order
-from sermodels.config import ChainConfig
+from sermodels.config import STAGES, ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.settings import dump_yaml, to_plain
 from sermodels.splits import split
-from sermodels.stages import STAGES, StageName, settings_of
 from sermodels.store import Store
 
 EPOCHS = 8  # of every stage; the fewer, the more of the time is start-up
@@ -165,7 +164,7 @@ def task_of(study: Study, store: Store, scratch: Path) -> dict[str, Any]:
 
 def _batches(data: TrialData, config: ChainConfig, stage: StageName) -> list[list[list[int]]]:
     """The rows of each batch of each epoch."""
-    settings, epochs = settings_of(stage, config), []
+    settings, epochs = config.settings(stage), []
     for epoch in range(1, settings.epochs + 1):
         order = draw_order(data, config.lanes, stage=stage, epoch=epoch, batch=settings.batch)
         pairs = zip(order.rows[0], order.weights[0], strict=True)

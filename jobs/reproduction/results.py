@@ -8,6 +8,7 @@ import numpy as np
 from filelock import FileLock
 
 from search.stage_graph import Measured, Wanted
+from sermodels.config import Lane
 from sermodels.errors import UserError
 from sermodels.files import replacing
 
@@ -51,7 +52,7 @@ class Results:
 
     def missing(self, wanted: Wanted) -> list[Wanted]:
         """What is still to be measured of a configuration."""
-        return wanted.only([lane for lane in wanted.config.lanes if wanted.result_key(lane) not in self])
+        return wanted.only([stage.lane for stage in wanted.of_lanes() if stage.id not in self])
 
     def of(self, wanted: Wanted) -> list[Measured]:
         """The lanes of a configuration, each with its `key`: of its folds, and of every seed that has all of them.
@@ -61,9 +62,9 @@ class Results:
         folds = wanted.config.folds
         by_seed = {
             seed: [
-                {"key": key, **self._lanes[key]}
+                {"key": stage.id, **self._lanes[stage.id]}
                 for fold in folds
-                if (key := wanted.result_key((fold, seed))) in self._lanes
+                if (stage := wanted.of_lane(Lane(fold, seed))).id in self._lanes
             ]
             for seed in sorted({lane["seed"] for lane in self._lanes.values()})
         }

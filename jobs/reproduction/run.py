@@ -25,7 +25,7 @@ def train(wanted: Mapping[str, Wanted], place: Place, results: Results, address:
     from search.cluster import ray_session
     from search.stage_graph import run_graph
 
-    names = {key: name for name, one in wanted.items() for key in one.result_keys() if key not in results}
+    names = {stage.id: name for name, one in wanted.items() for stage in one.of_lanes() if stage.id not in results}
     told, failures = _Progress(names), []
     with ray_session(address):
         for lanes, failure in run_graph(parts, place):

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sermodels.config import ChainConfig, Protocol
+from sermodels.config import ChainConfig, Protocol, StageName
 from sermodels.errors import UserError
 from sermodels.settings import load_yaml, merged, parse, unknown
-from sermodels.stages import StageName
 
 Size = Literal["full", "reduced"]
 FILE = Path(__file__).with_name("systems.yaml")

@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from search.outcome import Outcome
 from search.report.outcome import SweepOutcome, TrialOutcome
+from sermodels.config import STAGES
 from sermodels.pictures import BLUE, GREY, ORANGE, RED, STYLE, draw_confusion
-from sermodels.stages import STAGES
 
 OTHERS = {"color": GREY, "lw": 0.8, "alpha": 0.6}  # lines behind the one that is meant
 WIDTH = 7.2  # inches: the page's column
@@ -33,7 +34,7 @@ def history(sweep: SweepOutcome) -> str:
         numbers, scores = [number for number, _ in scored], [trial.score for _, trial in scored]
         axes.scatter(numbers, scores, s=16, color=BLUE, label="finished", zorder=3)
         axes.step(numbers, np.maximum.accumulate(scores), where="post", color=ORANGE, label="best so far")
-        for outcome, marker, color in (("pruned", "|", GREY), ("failed", "x", RED)):
+        for outcome, marker, color in ((Outcome.PRUNED, "|", GREY), (Outcome.FAILED, "x", RED)):
             last = [(n, _last_score(t)) for n, t in enumerate(ended, start=1) if t.outcome == outcome]
             if points := [(n, score) for n, score in last if score is not None]:
                 axes.scatter(*zip(*points, strict=True), marker=marker, color=color, label=outcome)
@@ -138,12 +139,11 @@ def curves(sweep: SweepOutcome) -> str:
     figures = {"teacher": ("val_uar", SCORE), "match": ("val_l1", "L1 to the teacher"), "student": ("val_uar", SCORE)}
     with _svg("curves", 2.8) as figure:
         for axes, stage in zip(figure.subplots(1, 3), STAGES, strict=True):
-            figure_of, title = figures[stage]
-            name = f"{stage}/{figure_of}"
+            name, title = figures[stage]
             for trial in reversed(drawn):
                 rows = trial.curves[stage]
                 style = {"color": BLUE, "lw": 2, "zorder": 3} if trial is sweep.leader() else OTHERS
-                axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], **style)
+                axes.plot([row.epoch for row in rows], [row.metrics[name] for row in rows], **style)
             axes.set(title=stage, xlabel="epoch", ylabel=title)
     return figure.svg
 
@@ -271,4 +271,4 @@ def _text(value: Any) -> str:
 
 def _last_score(trial: TrialOutcome) -> float | None:
     rows = trial.curves["student"]
-    return rows[-1]["student/val_uar"] if rows else None
+    return rows[-1].metrics["val_uar"] if rows else None

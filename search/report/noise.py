@@ -3,10 +3,13 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from scipy.stats import t as student_t
 
 from sermodels.intervals import CONFIDENCE, Interval
+
+K = TypeVar("K")
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -18,11 +21,11 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def lead(one: Mapping[str, float], other: Mapping[str, float]) -> Interval | None:
+def lead(one: Mapping[K, float], other: Mapping[K, float]) -> Interval | None:
     """Of the difference between two configurations on the lanes that both have, lane by lane; None if there are none.
 
     Args:
-        one: lane (a fold and a seed) → score.
+        one: lane, or fold → score.
         other: the same of the other.
     """
     common = [lane for lane in one if lane in other]

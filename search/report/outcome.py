@@ -10,13 +10,15 @@ import yaml
 
 from search.export import BUNDLE
 from search.home import Home
+from search.lane_scores import LaneScores, from_json
+from search.outcome import Outcome
+from search.tracking.records import Begin, End, Log, Record, RunKind, Text
 from search.tracking.runs import LANES, OUTCOME, REASON
-from search.tracking.spool import Record, read_records
+from search.tracking.spool import read_records
 from sermodels.bundle import METRICS
+from sermodels.config import STAGES, StageName
+from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
-from sermodels.stages import STAGES, StageName, stage_of
-
-UNDER_WAY = "under way"
 
 
 @dataclass(kw_only=True)
@@ -24,20 +26,20 @@ class TrialOutcome:
     """One configuration: trained as a trial, or again on fresh seeds."""
 
     name: str
-    kind: str  # "trial" or "confirmation"
+    kind: RunKind  # "trial" or "confirmation"
     params: Mapping[str, Any]  # what varies in the sweep
     began_s: float  # since 1970
     ended_s: float | None = None
-    outcome: str = UNDER_WAY  # finished, pruned, failed, interrupted
+    outcome: Outcome = Outcome.UNDER_WAY
     reason: str = ""  # of a failure
     figures: dict[str, float] = field(default_factory=dict)  # the last value of each
-    curves: dict[StageName, list[Mapping[str, float]]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
-    lanes: dict[str, float] = field(default_factory=dict)  # "fold 0, seed 0" → validation UAR of the last epoch
+    curves: dict[StageName, list[EpochReport]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
+    lanes: LaneScores = field(default_factory=dict)
 
     @property
     def score(self) -> float | None:
         """Mean validation UAR over lanes, of the student's last epoch; None unless it finished."""
-        return self.figures.get("val_uar") if self.outcome == "finished" else None
+        return self.figures.get("val_uar") if self.outcome == Outcome.FINISHED else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class SweepOutcome:
 
     name: str
     key: str  # of its run
-    outcome: str
+    outcome: Outcome
     about: Mapping[str, str]  # tags of its run: protocol, corpus, store
     preset: Mapping[str, Any]
     sides: Mapping[str, Any]  # who trains, validates and tests, by fold
@@ -80,26 +82,29 @@ def read_outcome(home: Home, name: str) -> SweepOutcome:
         known = ", ".join(sorted(path.parent.name for path in home.spools.glob("*/records.jsonl"))) or "none yet"
         raise UserError(f"--sweep {name}: no such sweep in {home.root}; there are: {known}")
     records = read_records(folder)
-    sweep = next((record for record in records if record["do"] == "begin" and record["kind"] == "sweep"), None)
+    sweep = next((record for record in records if isinstance(record, Begin) and record.kind == "sweep"), None)
     if sweep is None:
         raise UserError(f"--sweep {name}: has only just begun: {folder} holds nothing of it yet")
     trials: dict[str, TrialOutcome] = {}
     texts: dict[str, str] = {}
-    outcome, winner = UNDER_WAY, None
+    outcome, winner = Outcome.UNDER_WAY, ""
     for record in records:
-        if record["run"] != sweep["run"]:
+        if record.run != sweep.run:
             _note(trials, record)
-            continue
-        outcome = {"begin": UNDER_WAY, "end": record.get("outcome")}.get(record["do"], outcome)
-        winner = record.get("links", {}).get("ser.winner_run", winner)
-        if record["do"] == "text":
-            texts[record["file"]] = record["text"]
+        elif isinstance(record, Begin):
+            outcome = Outcome.UNDER_WAY
+        elif isinstance(record, End):
+            outcome = record.outcome
+        elif isinstance(record, Log):
+            winner = record.links.get("ser.winner_run", winner)
+        elif isinstance(record, Text):
+            texts[record.file] = record.text
     kinds = {kind: [t for t in trials.values() if t.kind == kind] for kind in ("trial", "confirmation")}
     return SweepOutcome(
         name=name,
-        key=sweep["run"],
+        key=sweep.run,
         outcome=outcome,
-        about=sweep["tags"],
+        about=sweep.tags,
         preset=yaml.safe_load(texts.get("preset.yaml", "{}")),
         sides=json.loads(texts.get("sides.json", "{}")),
         trials=kinds["trial"],
@@ -110,21 +115,21 @@ def read_outcome(home: Home, name: str) -> SweepOutcome:
 
 
 def _note(trials: dict[str, TrialOutcome], record: Record) -> None:
-    run, do = record["run"], record["do"]
-    if do == "begin":
-        about = {key: record[key] for key in ("name", "kind", "params")}
-        trial = trials.setdefault(run, TrialOutcome(**about, began_s=record["time"] / 1000))
-        trial.outcome, trial.ended_s = UNDER_WAY, None
-    elif do == "log":
-        trial = trials[run]
-        trial.figures |= record["figures"]
-        trial.outcome = record["tags"].get(OUTCOME, trial.outcome)
-        trial.reason = record["tags"].get(REASON, trial.reason)
-        trial.lanes = json.loads(record["tags"].get(LANES, "null")) or trial.lanes
-        for row in record["epochs"]:
-            trial.curves[stage_of(row)].append(row)
-    elif do == "end":
-        trials[run].outcome, trials[run].ended_s = record["outcome"], record["time"] / 1000
+    if isinstance(record, Begin):
+        new = TrialOutcome(name=record.name, kind=record.kind, params=record.params, began_s=record.time / 1000)
+        trial = trials.setdefault(record.run, new)
+        trial.outcome, trial.ended_s = Outcome.UNDER_WAY, None
+    elif isinstance(record, Log):
+        trial = trials[record.run]
+        trial.figures |= record.figures
+        trial.outcome = Outcome(record.tags.get(OUTCOME, trial.outcome))
+        trial.reason = record.tags.get(REASON, trial.reason)
+        if LANES in record.tags:
+            trial.lanes = from_json(json.loads(record.tags[LANES]))
+        for report in record.epochs:
+            trial.curves[report.stage].append(report)
+    elif isinstance(record, End):
+        trials[record.run].outcome, trials[record.run].ended_s = record.outcome, record.time / 1000
 
 
 def _bundle_metrics(folder: Path) -> Mapping[str, Any]:

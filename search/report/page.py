@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from search.home import Home
+from search.outcome import Outcome
 from search.report import charts
 from search.report.description import lead_in_words, percent, with_spread
 from search.report.importance import FEWEST, importances
@@ -75,7 +76,7 @@ def render(sweep: SweepOutcome, shares: Mapping[str, float]) -> str:
         sections=list(_sections(sweep, shares)),
         columns=_columns(sweep),
         rows=_rows(sweep),
-        failures=[trial for trial in sweep.trials if trial.outcome == "failed"],
+        failures=[trial for trial in sweep.trials if trial.outcome == Outcome.FAILED],
     )
 
 

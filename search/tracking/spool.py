@@ -8,25 +8,24 @@ In the folder HOME/spool/NAME lie
 and the winner's bundle, once there is one.
 """
 
-import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from filelock import FileLock, Timeout
 
+from search.tracking.records import Record, decode, encode
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.files import replacing, whole_lines
 
 logger = logging.getLogger(__name__)
 
-Record = Mapping[str, Any]  # see runs.py
 MOST_BYTES = 1 << 16  # read at once: what a slow tracker was sent in vain is sent again
 
 
@@ -71,7 +70,7 @@ class Spool:
         """Write a record. If the disk is full it is kept in memory and written with a later one, in order."""
         with self._open():
             first = not self._unwritten
-            self._unwritten.append(json.dumps(record).encode() + b"\n")
+            self._unwritten.append(encode(record))
             self._write(warn=first)
         self.grown.set()
 
@@ -172,10 +171,7 @@ def remembered_tracker(folder: Path) -> str | None:
 
 def _parsed(line: bytes, folder: Path) -> Record | None:
     try:
-        record = json.loads(line)
-        if not (isinstance(record, dict) and {"do", "run", "time"} <= record.keys()):
-            raise ValueError("not a record")
+        return decode(line)
     except ValueError as error:
         logger.warning("%s: a damaged line is passed over: %s", folder / "records.jsonl", error)
         return None
-    return record

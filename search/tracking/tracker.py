@@ -17,12 +17,14 @@ from typing import Any
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from search.outcome import Outcome
+from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Record, Text, View
 from search.tracking.runs import EXPERIMENT as EXPERIMENT_ID
 from search.tracking.runs import OUTCOME
-from search.tracking.spool import Record
 from search.tracking.view import view_link, view_tag
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
@@ -37,7 +39,7 @@ ABOUT = {  # tags of the experiment; the first has MLflow show what belongs to t
     NOTE: "Searches for speech emotion recognition: a run for each sweep, its trials below it.",
 }
 SWEEP, KIND, KEY = "ser.sweep", "ser.kind", "ser.key"
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "interrupted": "KILLED"}  # by outcome
+STATUS = {Outcome.FINISHED: "FINISHED", Outcome.FAILED: "FAILED"}  # by outcome; of the others: KILLED
 DIGEST = 36  # characters of a dataset's
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # asked again, MLflow would say the same
 
@@ -110,10 +112,10 @@ class Tracker:
         passed_over = (UnknownRunError,) if skip_unknown else ()
         batches: dict[str, _Batch] = {}  # by run; a database confirms each
         for record in records:
-            run = record["run"]
-            if record["do"] == "log":
+            run = record.run
+            if isinstance(record, Log):
                 with suppress(*passed_over):
-                    links = {tag: self._id(other) for tag, other in record["links"].items()}
+                    links = {tag: self._id(other) for tag, other in record.links.items()}
                     batches.setdefault(run, _Batch()).add(record, links)
                 continue
             if run in batches:
@@ -146,43 +148,44 @@ class Tracker:
 
     def _do(self, record: Record) -> None:
         try:
-            if record["do"] == "begin":
-                self._begin(record)
-            elif record["do"] == "text":
-                self.client.log_text(self._id(record["run"]), record["text"], record["file"])
-            elif record["do"] == "describe":
-                text = record["text"].replace(EXPERIMENT_ID, self._experiment)
-                self.client.set_tag(self._id(record["run"]), NOTE, text)
-            elif record["do"] == "view":
-                tag, value = view_tag(record["run"], record["sweep"], record["params"], record["time"])
-                self.client.set_experiment_tag(self._experiment, tag, value)
-            elif record["do"] == "folder":
-                self.client.log_artifacts(self._id(record["run"]), record["path"], record["name"])
-            elif record["do"] == "end":
-                self._end(record)
+            match record:
+                case Begin():
+                    self._begin(record)
+                case Text():
+                    self.client.log_text(self._id(record.run), record.text, record.file)
+                case Describe():
+                    text = record.text.replace(EXPERIMENT_ID, self._experiment)
+                    self.client.set_tag(self._id(record.run), NOTE, text)
+                case View():
+                    tag, value = view_tag(record.run, record.sweep, record.params, record.time)
+                    self.client.set_experiment_tag(self._experiment, tag, value)
+                case Folder():
+                    self.client.log_artifacts(self._id(record.run), record.path, record.name)
+                case End():
+                    self._end(record)
         except MlflowException as error:
-            self._require_final(error, record["run"])
+            self._require_final(error, record.run)
 
-    def _begin(self, record: Record) -> None:
-        key = record["run"]
-        tags = {KEY: key, SWEEP: record["sweep"], KIND: record["kind"], **environment(), **record["tags"]}
-        if record["parent"]:
-            tags["mlflow.parentRunId"] = self._id(record["parent"])
+    def _begin(self, record: Begin) -> None:
+        key = record.run
+        tags = {KEY: key, SWEEP: record.sweep, KIND: record.kind, **environment(), **record.tags}
+        if record.parent:
+            tags["mlflow.parentRunId"] = self._id(record.parent)
         run_id = self._ids.get(key) or self._find(key)
         if run_id is None:
-            run = self.client.create_run(self._experiment, record["time"], tags, record["name"])
+            run = self.client.create_run(self._experiment, record.time, tags, record.name)
             run_id = run.info.run_id
         else:
             self.client.update_run(run_id, "RUNNING")
         self._ids[key] = run_id
-        self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in record["params"].items()])
-        if dataset := record.get("dataset"):
-            self.client.log_inputs(run_id, [_input(dataset["name"], dataset["digest"])])
+        self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in record.params.items()])
+        if record.dataset:
+            self.client.log_inputs(run_id, [_input(record.dataset)])
 
-    def _end(self, record: Record) -> None:
-        run_id, outcome = self._id(record["run"]), record["outcome"]
-        self.client.set_tag(run_id, OUTCOME, outcome)
-        self.client.set_terminated(run_id, STATUS[outcome], record["time"])
+    def _end(self, record: End) -> None:
+        run_id = self._id(record.run)
+        self.client.set_tag(run_id, OUTCOME, record.outcome)
+        self.client.set_terminated(run_id, STATUS.get(record.outcome, "KILLED"), record.time)
 
     def _log(self, run: str, batch: "_Batch") -> None:
         try:
@@ -220,20 +223,19 @@ class _Batch:
         self.metrics: list[Metric] = []
         self.tags: dict[str, Any] = {}
 
-    def add(self, record: Record, links: Mapping[str, str]) -> None:
-        now = record["time"]
-        self.metrics += [Metric(name, float(value), now, 0) for name, value in record["figures"].items()]
-        for row in record["epochs"]:
-            values = ((name, value) for name, value in row.items() if name != "epoch")
-            self.metrics += [Metric(name, float(value), now, int(row["epoch"])) for name, value in values]
-        self.tags |= {**record["tags"], **links}
+    def add(self, record: Log, links: Mapping[str, str]) -> None:
+        now = record.time
+        self.metrics += [Metric(name, float(value), now, 0) for name, value in record.figures.items()]
+        for report in record.epochs:
+            self.metrics += [Metric(name, float(x), now, report.epoch) for name, x in report.figures().items()]
+        self.tags |= {**record.tags, **links}
 
 
-def _input(name: str, digest: str) -> DatasetInput:
-    """A store as MLflow names datasets; its digests are short."""
-    source = json.dumps({"fingerprint": digest})
-    dataset = Dataset(name=name, digest=digest[:DIGEST], source_type="spectrogram store", source=source)
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+def _input(dataset: Dataset) -> DatasetInput:
+    """Return a store as MLflow names datasets; its digests are short."""
+    about = {"source_type": "spectrogram store", "source": json.dumps({"fingerprint": dataset.digest})}
+    named = MlflowDataset(name=dataset.name, digest=dataset.digest[:DIGEST], **about)
+    return DatasetInput(named, [InputTag("mlflow.data.context", "training")])
 
 
 def check_reachable(uri: str) -> None:

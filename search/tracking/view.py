@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from sermodels.stages import STAGES
+from sermodels.config import STAGES
 
 TAG = "mlflow.sharedViewState."  # + key of the view
 SCORE = "val_uar"

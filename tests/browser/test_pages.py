@@ -117,7 +117,7 @@ def test_the_run_of_a_sweep_opens_on_its_description(page, demo_server):
     sweep, trials = sweep_run(demo_server)
     where = f"#/experiments/{sweep.info.experiment_id}/runs/{sweep.info.run_id}?workflowType=machine_learning"
     page.goto(f"{demo_server}/{where}")
-    winner = sweep.data.tags["ser.winner"]
+    winner = sweep.data.tags["ser.winner_name"]
     expect(page.get_by_role("heading", name=f"Winner: {winner}")).to_be_visible()
     page.get_by_text("Show more").first.click()
     expect(page.get_by_role("heading", name=f"The best {len(trials)} of {len(trials)}")).to_be_visible()

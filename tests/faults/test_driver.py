@@ -19,8 +19,8 @@ from processes import job, started, wait_for
 
 from search.study import open_study
 from sermodels.cache import StageCache
+from sermodels.config import STAGES
 from sermodels.settings import merged
-from sermodels.stages import STAGES
 from sermodels.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]

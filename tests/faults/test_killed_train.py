@@ -13,8 +13,8 @@ from conftest import TINY
 from processes import job, started
 from safetensors.torch import load_file
 
+from sermodels.config import STAGES
 from sermodels.settings import merged
-from sermodels.stages import STAGES
 from sermodels.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]

@@ -8,8 +8,8 @@ from processes import job
 
 from search.preset import load
 from search.space import configure
-from sermodels.keys import stage_key
 from sermodels.settings import merged
+from sermodels.stage import stages_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -38,7 +38,7 @@ def in_the_way(store, preset, stages):
     """A file where a trial will want to make the folder of its student."""
     config = configure(load(str(preset)).chain, CASES["raises"])
     (stages / "student").mkdir(parents=True)
-    (stages / "student" / stage_key(config, store.fingerprint, config.lanes[0], "student")).touch()
+    (stages / "student" / stages_of(config, store.fingerprint)["student"][0].key).touch()
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,9 @@ import pytest
 
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import FrontEnd
+from sermodels.config import STAGES, FrontEnd
 from sermodels.data import TrialData
-from sermodels.keys import stage_key
-from sermodels.stages import STAGES
+from sermodels.stage import stages_of
 
 STAGE = {"epochs": 2, "batch": 8, "lr": 3e-3, "halve_every": 1}
 TINY = {
@@ -40,7 +39,7 @@ def test_the_study_holds_as_many_distinct_stages_as_it_says(study):
 
     configs = study.configurations()
     for stage in STAGES:
-        keys = {stage_key(config, "store", config.lanes[0], stage) for config in configs}
+        keys = {stages_of(config, "store")[stage][0].key for config in configs}
         assert len(keys) == DISTINCT[stage]
 
 

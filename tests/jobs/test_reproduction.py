@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sermodels.config import Lane
 from sermodels.errors import UserError
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -68,7 +69,7 @@ def test_rows_are_of_complete_seeds(plan, tmp_path):
     from reproduction.results import Results
 
     wanted, results = plan().wanted("student"), Results(tmp_path / "measured.json")
-    lanes = {(f, s): wanted.result_key((f, s)) for f in range(3) for s in range(3)}
+    lanes = {(f, s): wanted.of_lane(Lane(f, s)).id for f in range(3) for s in range(3)}
     results.add({lanes[1, 2]: lane(1, 2)})
     assert results.of(wanted) == [], "of a seed that was not asked for, and not complete"
     results.add({lanes[0, 0]: lane(0, 0)})

@@ -14,8 +14,8 @@ from conftest import TINY
 from mlflow import MlflowClient
 from processes import ROOT, environment, job, started, wait_for
 
+from sermodels.config import STAGES
 from sermodels.settings import merged
-from sermodels.stages import STAGES
 from sermodels.training_log import read_all
 
 GRID = {

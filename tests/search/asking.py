@@ -5,10 +5,14 @@ from functools import partial
 
 from ray.tune.search import Searcher
 
+from search.outcome import Outcome
 from search.preset import load
 from search.searcher import StudySearcher
 from search.space import Space
 from search.study import open_study
+from search.trial_config import TrialConfig
+from search.trial_result import TrialResult
+from sermodels.epoch_report import EpochReport
 
 SMALL = {"patch": ["128x1", "16x16"], "alpha": [1, 10]}
 TWELVE = {"patch": ["128x1", "16x16"], "alpha": [1, 2, 3, 4, 5, 6]}
@@ -23,17 +27,32 @@ def searcher(journal, axes=None, **changes):
 
 def on(journal, preset, space, name="sweep", slots=ENOUGH):
     stages = journal.parent.parent / "stages"
-    return StudySearcher(path=journal, name=name, space=space, preset=preset, stages=stages, slots=slots)
+    about = {"fingerprint": "f", "fresh_seeds": (7,), "stages": stages, "slots": slots}
+    return StudySearcher(path=journal, name=name, space=space, preset=preset, **about)
+
+
+def given(proposal):
+    """What a trial is given: a TrialConfig; or None, or FINISHED."""
+    return TrialConfig.from_tune(proposal) if isinstance(proposal, dict) else proposal
 
 
 def ask(search, trial_id):
     """The params of a proposal; or None, or FINISHED."""
-    given = search.suggest(trial_id)
-    return given["params"] if isinstance(given, dict) else given
+    proposal = given(search.suggest(trial_id))
+    return proposal.params if isinstance(proposal, TrialConfig) else proposal
 
 
 def done(score, epoch=3, **more):
-    return {"finished": True, "score": score, "student_epoch": epoch, **more}
+    return ended("finished", score=score, student_epoch=epoch, **more)
+
+
+def ended(outcome, **more):
+    return TrialResult(outcome=Outcome(outcome), **more).to_tune()
+
+
+def scored(epoch, score):
+    """A result from within the student stage."""
+    return TrialResult(student_epoch=epoch, score=score).to_tune()
 
 
 def start(search, trial_id):
@@ -45,7 +64,7 @@ def start(search, trial_id):
 
 def at(stage):
     """A result from within a stage."""
-    return {"epochs": ({"epoch": 1, f"{stage}/loss": 1.0},)}
+    return TrialResult(epochs=(EpochReport(stage=stage, epoch=1, metrics={"loss": 1.0}, reused=0.0),)).to_tune()
 
 
 def trials(journal, *states):

@@ -6,23 +6,33 @@ import pytest
 from ray.tune.experiment import Trial
 from rich.console import Console
 
+from search.outcome import Outcome
 from search.progress import Progress
+from search.trial_config import resolve
+from search.trial_result import TrialResult
+from sermodels.epoch_report import EpochReport
 
-EPOCHS = {"teacher": 20, "match": 10, "student": 10}
+CHAIN = {"teacher": {"epochs": 20}, "match": {"epochs": 10}, "student": {"epochs": 10}}
 
 
 def trial(name, kind="trial"):
     # `stub` is Ray's word for a trial whose trainable is not looked up.
-    return Trial("trainable", stub=True, trial_id=name, config={"kind": kind, "params": {"patch": name}})
+    config = resolve(kind, {"patch": name}, CHAIN, fresh_seeds=(1,))
+    return Trial("trainable", stub=True, trial_id=name, config=config.to_tune())
 
 
-def epoch(stage, number, **more):
-    return {"epochs": ({"epoch": number, f"{stage}/loss": 1.0, **more},)}
+def epoch(stage, number, **metrics):
+    report = EpochReport(stage=stage, epoch=number, metrics={"loss": 1.0, **metrics}, reused=0.0)
+    return TrialResult(epochs=(report,)).to_tune()
+
+
+def ended(outcome, **more):
+    return TrialResult(outcome=Outcome(outcome), **more).to_tune()
 
 
 @pytest.fixture
 def progress():
-    return Progress(4, "first", lambda _: EPOCHS, confirm=1)
+    return Progress(4, "first", confirm=1)
 
 
 def drawn(progress):
@@ -35,7 +45,7 @@ def test_each_running_trial_is_a_row_with_a_bar_over_all_stages(progress):
     for name in ("8x8", "32x4", "128x1"):
         progress.on_trial_start(trial=trial(name))
     progress.on_trial_result(trial=trial("32x4"), result=epoch("teacher", 10))
-    progress.on_trial_result(trial=trial("128x1"), result=epoch("student", 5, **{"student/val_uar": 0.4}))
+    progress.on_trial_result(trial=trial("128x1"), result=epoch("student", 5, val_uar=0.4))
     rows = drawn(progress)
     assert "starting" in rows["8x8"]
     assert "teacher" in rows["32x4"]
@@ -54,8 +64,8 @@ def test_the_bar_grows_with_the_epochs_of_all_stages(progress):
 
 
 def test_the_line_counts_what_ended_what_is_best_and_what_was_saved(progress):
-    done = {"outcome": "finished", "score": 0.5, "reused_seconds": 90.0}
-    for name, result in (("8x8", done), ("32x4", {"outcome": "failed", "reason": "diverged"}), ("128x1", {})):
+    done = ended("finished", score=0.5, figures={"reused_seconds": 90.0})
+    for name, result in (("8x8", done), ("32x4", ended("failed", reason="diverged")), ("128x1", {})):
         progress.on_trial_start(trial=trial(name))
         progress.on_trial_result(trial=trial(name), result=result)
         progress.on_trial_complete(trial=trial(name))
@@ -66,14 +76,14 @@ def test_the_line_counts_what_ended_what_is_best_and_what_was_saved(progress):
 
 
 def test_confirmations_are_counted_apart(progress):
-    for name in ("a", "b", "c", "d"):
+    for name in ("8x8", "32x4", "128x1", "16x16"):
         progress.on_trial_start(trial=trial(name))
-        progress.on_trial_result(trial=trial(name), result={"outcome": "finished", "score": 0.5})
+        progress.on_trial_result(trial=trial(name), result=ended("finished", score=0.5))
         progress.on_trial_complete(trial=trial(name))
-    again = trial("a2", kind="confirmation")
+    again = trial("64x64", kind="confirmation")
     progress.on_trial_start(trial=again)
     assert "0/1 confirmed on fresh seeds" in progress.line()
-    progress.on_trial_result(trial=again, result={"outcome": "finished", "score": 0.9})
+    progress.on_trial_result(trial=again, result=ended("finished", score=0.9))
     progress.on_trial_complete(trial=again)
     assert "4/4 trials done" in progress.line()
     assert "1/1 confirmed" in progress.line()

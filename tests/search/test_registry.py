@@ -11,12 +11,14 @@ import pytest
 import soundfile
 from mlflow import MlflowClient
 
+from search.lane_scores import from_json, to_json
 from search.registry import CHAMPION, check_name, register
 from sermodels.bundle import FINGERPRINT, load_bundle, write_bundle
+from sermodels.config import Lane
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 
-FOLDS = tuple(f"fold {fold}, seed 7" for fold in range(4))
+LANES = tuple(Lane(fold, 7) for fold in range(4))
 GOOD = (0.50, 0.52, 0.47, 0.55)
 
 
@@ -34,7 +36,7 @@ def sweep(client, model, tmp_path):
 
     def make(lanes=GOOD, finish=None, split_seed=0):
         bundle, out = load_bundle(model), tmp_path / "best"
-        scores = dict(zip(FOLDS, map(float, lanes), strict=False))
+        scores = to_json(dict(zip(LANES, map(float, lanes), strict=False)))
         test = {"uar": 0.4, "wa": 0.5}
         own = [{"fold": 0, "seed": 0, "val_uar": 0.6}]
         metrics = {
@@ -66,7 +68,7 @@ def test_the_first_is_champion_and_answers_through_mlflow(client, sweep, model, 
     mine = client.get_model_version("first", "1")
     assert mine.run_id == run.info.run_id
     assert mine.description.startswith("# Emotion from 2 s of speech")
-    assert json.loads(mine.tags["ser.lanes"]) == dict(zip(FOLDS, GOOD, strict=True))
+    assert from_json(json.loads(mine.tags["ser.confirmed_lanes"])) == dict(zip(LANES, GOOD, strict=True))
     mlflow.set_tracking_uri(client.tracking_uri)
     loaded = mlflow.pyfunc.load_model("models:/first@champion")
     samples, rate_hz = soundfile.read(wav, dtype="float32")
@@ -139,7 +141,7 @@ def test_what_was_judged_elsewhere_cannot_be_compared(client, sweep, monkeypatch
     client.set_model_version_tag(
         "elsewhere", "1", "ser.judged_on", client.get_model_version("elsewhere", "2").tags["ser.judged_on"]
     )
-    client.set_model_version_tag("elsewhere", "1", "ser.lanes", '{"fold 9, seed 9": 0.1}')
+    client.set_model_version_tag("elsewhere", "1", "ser.confirmed_lanes", "[[9, 9, 0.1]]")
     assert "other folds" in register(client, *sweep(), "elsewhere").why
 
 
@@ -147,6 +149,7 @@ def test_seeds_of_a_fold_are_no_evidence_of_their_own(client, sweep, tmp_path):
     name = tmp_path.name
     register(client, *sweep(), name)
     seeds = [f"fold {fold}, seed {seed}" for fold in (0, 1) for seed in range(20)]
+    client.delete_model_version_tag(name, "1", "ser.confirmed_lanes")  # a version that an earlier release registered
     client.set_model_version_tag(name, "1", "ser.lanes", json.dumps(dict.fromkeys(seeds, 0.5)))
     registered = register(client, *sweep((0.6, 0.7)), name)
     assert not registered.champion, "two folds, whatever the number of seeds"

@@ -13,6 +13,8 @@ from conftest import TINY
 from ray import tune
 
 from search.trial import TrialSpec, run_trial
+from search.trial_config import TrialConfig, resolve
+from search.trial_result import TrialResult
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
@@ -27,6 +29,7 @@ PARAMS = [
     {"alpha": 2.0},  # stopped within its student stage
     {"alpha": 1.0, "encoding": "none", "student.depth": 2},
     {"alpha": 1.0, "encoding": "ice", "seeds": [7]},
+    {"dim": 0},  # cannot be
 ]
 
 
@@ -58,19 +61,19 @@ def trials(store, tmp_path_factory):
         corpus=store.corpus,
         fingerprint=store.fingerprint,
         stages=str(folder / "stages"),
-        chain=TINY,
-        fresh_seeds=(1,),
         threads=1,
         device="cpu",
         hang_s=60,
     )
     notes = folder / "notes.jsonl"
-    space = {"kind": "trial", "params": tune.grid_search(PARAMS)}
+    configs = [resolve("trial", params, TINY, ()) for params in PARAMS]
+    space = tune.grid_search([config.to_tune() for config in configs])
     trainable = tune.with_parameters(noted_trial, spec=spec, notes=str(notes))
     config = tune.TuneConfig(reuse_actors=True)
 
     def stop(trial_id, result) -> bool:
-        return result["config"]["params"]["alpha"] == 2.0 and "student_epoch" in result
+        alpha = TrialConfig.from_tune(result["config"]).params.get("alpha")
+        return alpha == 2.0 and TrialResult.from_tune(result).student_epoch is not None
 
     run = tune.RunConfig(storage_path=str(folder / "tune"), stop=stop, verbose=0)
     here = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}  # of `noted_trial`, for Ray's processes
@@ -79,7 +82,10 @@ def trials(store, tmp_path_factory):
         grid = tune.Tuner(trainable, param_space=space, tune_config=config, run_config=run).fit()
     finally:
         ray.shutdown()
-    results = {PARAMS.index(result.config["params"]): result.metrics for result in grid}
+    results = {
+        PARAMS.index(TrialConfig.from_tune(result.config).params): TrialResult.from_tune(result.metrics)
+        for result in grid
+    }
     return results, [json.loads(line) for line in notes.read_text().splitlines()]
 
 
@@ -96,19 +102,21 @@ def test_no_network_tensor_file_or_claim_of_a_trial_outlives_it(trials):
 
 def test_each_has_the_outcome_and_the_score_that_it_has_alone(trials, store, tmp_path):
     results = trials[0]
-    assert [results[n].get("outcome") for n in range(len(PARAMS))] == [
+    assert [results[n].outcome for n in range(len(PARAMS))] == [
         "finished",
         "failed",
         "finished",
         None,
         "finished",
         "finished",
+        "failed",
     ]
+    assert results[6].reason == "UserError: configuration: dim = 0 is not possible: must be at least 1"
     for n in (0, 2, 4, 5):
         config = parse(ChainConfig, merged(TINY, PARAMS[n]), "alone")
         alone = Chain(config, TrialData(store, config), StageCache(tmp_path / str(n))).run().summary()
         for name in ("val_uar", "val_wa", "val_macro_f1"):
-            assert results[n][name] == alone[name]
+            assert results[n].figures[name] == alone[name]
 
 
 def test_threads_are_those_of_the_trial(trials):

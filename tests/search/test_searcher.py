@@ -5,15 +5,17 @@ from copy import deepcopy
 from dataclasses import replace
 
 import pytest
-from asking import JOINT, SMALL, TWELVE, ask, at, done, on, run_out, searcher, start, trials
+from asking import JOINT, SMALL, TWELVE, ask, at, done, ended, given, on, run_out, scored, searcher, start, trials
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
 from search.preset import load
 from search.space import Space
-from search.study import best, confirmed, create_study, open_study, params_of
+from search.study import best, confirmed, confirmed_lanes, create_study, open_study, params_of
 from sermodels.cache import StageCache
+from sermodels.config import Lane
+from sermodels.stage import stages_of
 
 ONE_TEACHER = {"student.depth": [1, 2], "alpha": [1, 10]}
 TWO_TEACHERS = {"encoding": ["ice", "none"], "alpha": [1, 10]}
@@ -22,8 +24,8 @@ TWO_TEACHERS = {"encoding": ["ice", "none"], "alpha": [1, 10]}
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
 def test_finite_space_is_used_up_and_nothing_runs_twice(journal, sampler):
     search = searcher(journal, sampler=sampler)
-    given = run_out(search)
-    assert sorted(map(Space.key, given)) == sorted(map(Space.key, Space.parse(SMALL, "x").grid()))
+    tried = run_out(search)
+    assert sorted(map(Space.key, tried)) == sorted(map(Space.key, Space.parse(SMALL, "x").grid()))
     assert ask(search, "more") == Searcher.FINISHED
 
 
@@ -57,8 +59,8 @@ def test_finished_configuration_is_told_at_once(journal):
     ("result", "state", "value"),
     [
         (done(0.7), TrialState.COMPLETE, 0.7),
-        ({"score": 0.4, "student_epoch": 2}, TrialState.PRUNED, 0.4),
-        ({"outcome": "failed"}, TrialState.FAIL, None),
+        (scored(2, 0.4), TrialState.PRUNED, 0.4),
+        (ended("failed"), TrialState.FAIL, None),
     ],
 )
 def test_copy_of_a_running_trial_waits_for_its_outcome(journal, result, state, value):
@@ -102,14 +104,32 @@ def test_a_proposal_waits_for_the_teacher_that_another_trial_trains(journal):
     assert ask(search, "c")["student.depth"] == first["student.depth"]
 
 
+def test_fewer_epochs_of_a_teacher_wait_for_more_of_it_and_go_on_behind_them(journal):
+    search = searcher(journal, {"teacher.epochs": [2, 4], "alpha": [1, 10]}, sampler="grid")
+    assert ask(search, "a") == {"teacher.epochs": 2, "alpha": 1}
+    assert ask(search, "b") is None, "both would train the same first epochs"
+    search.on_trial_result("a", at("match"))
+    assert ask(search, "b") == {"teacher.epochs": 4, "alpha": 1}
+    assert ask(search, "c") is None, "the match of the first and the teacher of the second are in training"
+    search.on_trial_result("a", at("student"))
+    assert ask(search, "c") == {"teacher.epochs": 2, "alpha": 10}
+
+
+def test_a_configuration_that_cannot_be_is_given_out_with_the_reason(journal):
+    axes = {"net": [{"encoding": "none", "teacher.network": "septr", "teacher.stem": []}], "pooling": ["mean"]}
+    trial = given(searcher(journal, axes).suggest("a"))
+    assert trial.chain is None
+    assert "pooling = 'mean' is not possible: must be token" in trial.impossible
+
+
 def test_others_go_first_while_one_waits(journal):
     search = searcher(journal, TWO_TEACHERS, sampler="grid")
-    given = [ask(search, name) for name in "ab"]
-    assert {params["encoding"] for params in given} == {"ice", "none"}
+    first = [ask(search, name) for name in "ab"]
+    assert {params["encoding"] for params in first} == {"ice", "none"}
     assert ask(search, "c") is None
     for name in "ab":
         search.on_trial_complete(name, done(0.5))
-    assert len({Space.key(params) for params in (*given, *(ask(search, name) for name in "cd"))}) == 4
+    assert len({Space.key(params) for params in (*first, *(ask(search, name) for name in "cd"))}) == 4
     assert ask(search, "e") is None, "one of those that run may have to be proposed again"
     for name in "cd":
         search.on_trial_complete(name, done(0.5))
@@ -134,20 +154,21 @@ def test_a_teacher_that_failed_keeps_nobody_back(journal):
     search = searcher(journal, ONE_TEACHER, sampler="grid")
     ask(search, "a")
     assert ask(search, "b") is None
-    search.on_trial_complete("a", {"outcome": "failed"})
+    search.on_trial_complete("a", ended("failed"))
     assert isinstance(ask(search, "b"), dict)
 
 
 def test_a_trial_that_met_a_stage_in_training_elsewhere_comes_again_when_that_is_done(journal, monkeypatch):
     monkeypatch.setattr("search.turns.LOOK_EVERY_S", 0)
     search = searcher(journal, {"alpha": [1]})
-    first = ask(search, "a")
+    first = given(search.suggest("a"))
     elsewhere = StageCache(journal.parent.parent / "stages")
-    with elsewhere.claim("match", ["0123"]):
-        search.on_trial_complete("a", {"outcome": "waiting", "awaits_stage": "match", "awaits_key": "0123"})
+    match = stages_of(first.chain, "f")["match"][0]
+    with elsewhere.claim([match]):
+        search.on_trial_complete("a", ended("waiting", awaits=match.key))
         assert ask(search, "b") is None
         assert [t.state for t in trials(journal)] == [TrialState.RUNNING]
-    assert ask(search, "c") == first
+    assert given(search.suggest("c")) == first
     search.on_trial_complete("c", done(0.5))
     assert ask(search, "d") == Searcher.FINISHED
     assert [(t.state, t.value) for t in trials(journal)] == [(TrialState.COMPLETE, 0.5)]
@@ -174,23 +195,25 @@ def test_the_best_are_confirmed_when_all_have_ended(journal):
         search.on_trial_complete(name, done(score))
     assert search.suggest("e") is None, "one may yet be among the best"
     search.on_trial_complete("d", done(0.4))
-    confirmations = [search.suggest("e"), None, None]
+    one = given(search.suggest("e"))
     search.on_trial_result("e", at("student"))
-    confirmations[1:] = [search.suggest("f"), search.suggest("g")]
-    assert [given and given["kind"] for given in confirmations] == ["confirmation", "confirmation", None]
+    other = given(search.suggest("f"))
+    assert search.suggest("g") is None
+    assert [(again.kind, again.chain.seeds) for again in (one, other)] == [("confirmation", (7,))] * 2
     finalists = [params_of(trial) for trial in best(open_study(journal, "sweep"), 2)]
-    assert [given["params"] for given in confirmations[:2]] == finalists
-    search.on_trial_complete("e", {"outcome": "finished", "finished": True, "score": 0.25})
-    search.on_trial_complete("f", {"outcome": "failed"})
+    assert [one.params, other.params] == finalists
+    search.on_trial_complete("e", ended("finished", score=0.25, lanes={Lane(0, 7): 0.25}))
+    search.on_trial_complete("f", ended("failed"))
     assert search.suggest("g") == Searcher.FINISHED
+    assert confirmed_lanes(open_study(journal, "sweep")) == {Space.key(finalists[0]): {(0, 7): 0.25}}
     assert confirmed(open_study(journal, "sweep")) == {Space.key(finalists[0]): 0.25}
     assert len(trials(journal)) == len(trials(journal, TrialState.COMPLETE)), "confirmations are no trials of the study"
 
 
 def test_tpe_learns_and_uses_its_random_start(journal):
     search = searcher(journal, {"alpha": {"uniform": [0, 1]}}, sampler="tpe", trials=40)
-    given = [p["alpha"] for p in run_out(search, score=lambda p: -((p["alpha"] - 0.8) ** 2))]
-    late = given[20:]
+    tried = [p["alpha"] for p in run_out(search, score=lambda p: -((p["alpha"] - 0.8) ** 2))]
+    late = tried[20:]
     assert sum(abs(a - 0.8) < 0.25 for a in late) > 0.6 * len(late)
 
 
@@ -211,7 +234,7 @@ def test_pickled_searcher_goes_on_with_the_same_study(journal):
     ask(search, "a")
     assert pickle.dumps(search), "Tune writes it to a file"
     twin = deepcopy(search)  # by the same state that is pickled
-    twin.on_trial_result("a", {"student_epoch": 1, "score": 0.4})
+    twin.on_trial_result("a", scored(1, 0.4))
     twin.on_trial_complete("a", done(0.5, epoch=2))
     assert [(t.value, t.intermediate_values) for t in trials(journal)] == [(0.5, {1: 0.4, 2: 0.5})]
     assert len(run_out(twin)) == 3

@@ -51,14 +51,14 @@ def test_shared_stages_are_trained_once_and_tested_as_alone(ray, place, wanted, 
     for lanes, failure in run_graph([teacher, student, other, student], place):
         assert failure == ""
         found |= lanes
-    assert set(found) == {key for one in (teacher, student, other) for key in one.result_keys()}
+    assert set(found) == {stage.id for one in (teacher, student, other) for stage in one.of_lanes()}
     trained = entries(place)
     assert len(trained) == len(set(trained)), "no epoch twice"
     assert len(trained) == 2 * (2 + 2 + 2 * 2), "lanes × epochs of a teacher, a match and two students"
 
     alone = Chain(student.config, TrialData(store, student.config), StageCache(tmp_path / "alone")).run()
     for lane, expected in zip(student.config.lanes, alone.val_uar, strict=True):
-        lane_found = found[student.result_key(lane)]
+        lane_found = found[student.of_lane(lane).id]
         assert (lane_found["uar"], (lane_found["fold"], lane_found["seed"])) == (expected, lane)
         assert lane_found["best_epoch"]["wa"] >= lane_found["wa"]
         counts = sum(np.array(counts) for counts in lane_found["confusion"].values())

@@ -3,12 +3,13 @@
 import math
 
 import pytest
-from asking import JOINT, SMALL, ask, done, on, run_out, searcher, start, trials
+from asking import JOINT, SMALL, ask, at, done, ended, on, run_out, scored, searcher, start, trials
 from ray.tune.search import Searcher
 
 from search.preset import load
 from search.space import Space
-from search.study import Ledger, best, create_study, open_study, params_of
+from search.study import Ledger, best, confirmed_lanes, create_study, open_study, params_of
+from sermodels.config import Lane
 from sermodels.errors import UserError
 
 
@@ -16,16 +17,16 @@ def test_states_in_the_journal(journal):
     search = searcher(journal, {"alpha": {"uniform": [0, 1]}})
     for trial_id in "abcdefgh":
         start(search, trial_id)
-    search.on_trial_result("a", {"teacher_epoch": 1})
-    search.on_trial_result("a", {"student_epoch": 1, "score": 0.3})
-    search.on_trial_complete("a", done(0.6, epoch=2, val_uar_std=0.05))
-    search.on_trial_result("b", {"student_epoch": 1, "score": 0.2})
-    search.on_trial_complete("b", {"student_epoch": 2, "score": 0.25})
-    search.on_trial_complete("c", {"outcome": "failed", "finished": True, "score": 0.9})
+    search.on_trial_result("a", at("teacher"))
+    search.on_trial_result("a", scored(1, 0.3))
+    search.on_trial_complete("a", done(0.6, epoch=2, figures={"val_uar_std": 0.05}))
+    search.on_trial_result("b", scored(1, 0.2))
+    search.on_trial_complete("b", scored(2, 0.25))
+    search.on_trial_complete("c", ended("failed", score=0.9))
     search.on_trial_complete("d", done(math.nan))
     search.on_trial_complete("e", error=True)
     search.on_trial_complete("f")
-    search.on_trial_complete("g", {"finished": True})
+    search.on_trial_complete("g", ended("finished"))
     search.on_trial_complete("g", done(0.9))
     search.on_trial_complete("nobody", done(0.9))
     found = {t.user_attrs["trial_id"]: t for t in trials(journal)}
@@ -50,7 +51,7 @@ def test_restarted_trial_reports_epochs_again(journal):
     search = searcher(journal)
     ask(search, "a")
     for score in (0.1, 0.2):
-        search.on_trial_result("a", {"student_epoch": 1, "score": score})
+        search.on_trial_result("a", scored(1, score))
     assert trials(journal)[0].intermediate_values == {1: 0.1}
 
 
@@ -84,7 +85,7 @@ def test_interrupted_trials_are_proposed_again(journal):
 def test_failed_trials_are_proposed_again_once_when_told(journal):
     search = searcher(journal, SMALL, sampler="grid")
     failed = start(search, "a")
-    search.on_trial_complete("a", {"outcome": "failed"})
+    search.on_trial_complete("a", ended("failed"))
     rest = [start(search, name) for name in "bcd"]
     for name in "bcd":
         search.on_trial_complete(name, done(0.5))
@@ -113,6 +114,15 @@ def test_two_sweeps_in_one_journal_do_not_mix(journal):
     run_out(searcher(journal))
     second = on(journal, load("demo"), Space.parse(SMALL, "x"), name="second")
     ask(second, "a")
-    second.on_trial_result("a", {"student_epoch": 1, "score": 0.9})
+    second.on_trial_result("a", scored(1, 0.9))
     second.on_trial_complete("a", done(0.9))
     assert [t.value for t in open_study(journal, "second").trials] == [0.9]
+
+
+def test_scores_of_lanes_that_an_earlier_version_confirmed_are_read(journal):
+    study = open_study(journal, "sweep")
+    study.set_user_attr("confirmed_lanes", {"{}": {"fold 0, seed 2": 0.5, "fold 10, seed 2": 0.25}})
+    assert confirmed_lanes(study) == {"{}": {Lane(0, 2): 0.5, Lane(10, 2): 0.25}}
+    Ledger(journal, "sweep").confirm({"alpha": 1}, 0.75, {Lane(1, 3): 0.75})
+    again = confirmed_lanes(open_study(journal, "sweep"))
+    assert again == {"{}": {(0, 2): 0.5, (10, 2): 0.25}, '{"alpha": 1}': {(1, 3): 0.75}}

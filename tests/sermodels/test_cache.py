@@ -9,8 +9,17 @@ from safetensors import safe_open
 from safetensors.torch import save, save_file
 
 from sermodels.cache import BusyError, StageCache
+from sermodels.config import Lane
+from sermodels.stage import Stage
 
-KEY = "0123"
+MOST = 50  # epochs
+
+
+def stage(name="match", epochs=MOST, what="this") -> Stage:
+    return Stage(name=name, lane=Lane(0, 0), epochs=epochs, determined_by={"what": what})
+
+
+KEY = stage().key
 
 
 @pytest.fixture
@@ -18,11 +27,11 @@ def cache(tmp_path) -> StageCache:
     return StageCache(tmp_path / "stages")
 
 
-def save_epoch(cache: StageCache, epoch: int, *, finished: bool = False, about: dict | None = None) -> None:
+def save_epoch(cache: StageCache, epoch: int, *, finished: bool = False, computed_by: dict | None = None) -> None:
     """After epoch n the state is n everywhere."""
     history = [{"loss": 1.0 / number} for number in range(1, epoch + 1)]
     state = {"network.a": torch.full((2, 3), float(epoch)), "step": torch.tensor(float(epoch))}
-    cache.save("match", KEY, state, history, finished=finished, about=about or {})
+    cache.save(stage(epochs=epoch if finished else MOST), state, history, computed_by=computed_by or {})
 
 
 def files(cache: StageCache) -> list[str]:
@@ -31,7 +40,7 @@ def files(cache: StageCache) -> list[str]:
 
 def found_epoch(cache: StageCache, epochs: int) -> int | None:
     """The epoch of the checkpoint that is found; its tensors must be of that epoch."""
-    checkpoint = cache.find("match", KEY, epochs)
+    checkpoint = cache.find(stage(epochs=epochs))
     if checkpoint is None:
         return None
     assert [row["loss"] for row in checkpoint.history] == [1.0 / n for n in range(1, checkpoint.epoch + 1)]
@@ -41,7 +50,7 @@ def found_epoch(cache: StageCache, epochs: int) -> int | None:
 
 def test_nothing_is_found_where_nothing_is(cache):
     assert found_epoch(cache, 50) is None
-    assert cache.load_features(KEY, 50) is None
+    assert cache.load_features(stage("teacher")) is None
     assert not cache.root.exists()  # looking makes no folders
 
 
@@ -50,8 +59,8 @@ def test_the_furthest_epoch_not_past_the_wanted_is_found(cache):
     save_epoch(cache, 5, finished=True)
     save_epoch(cache, 7)
     assert [found_epoch(cache, epochs) for epochs in (1, 2, 4, 5, 6, 7, 50)] == [None, 2, 2, 5, 5, 7, 7]
-    assert cache.find("match", "other", 50) is None
-    assert cache.find("student", KEY, 50) is None
+    assert cache.find(stage(what="other")) is None
+    assert cache.find(stage("student")) is None
 
 
 def test_a_stage_under_way_has_one_file_that_goes_when_it_is_finished(cache):
@@ -85,8 +94,8 @@ def test_a_state_comes_back_to_the_bit_in_its_own_precision(cache):
         "exp_avg.a": torch.randn(5),
         "step": torch.tensor(3.0),
     }
-    cache.save("match", KEY, state, [{"loss": float("nan")}], finished=False, about={})
-    loaded = cache.find("match", KEY, 1).load()
+    cache.save(stage(), state, [{"loss": float("nan")}], computed_by={})
+    loaded = cache.find(stage(epochs=1)).load()
     assert loaded.keys() == state.keys()
     for name, tensor in state.items():
         assert loaded[name].dtype == tensor.dtype
@@ -94,10 +103,11 @@ def test_a_state_comes_back_to_the_bit_in_its_own_precision(cache):
 
 
 def test_a_file_tells_what_it_is_and_where_it_was_made(cache):
-    save_epoch(cache, 1, about={"determined by": {"stage": "match"}, "computed by": {"threads": 1}})
+    save_epoch(cache, 1, computed_by={"threads": 1})
     with safe_open(cache.root / "match" / KEY / "epoch-0001.safetensors", "pt") as file:
         about = json.loads(file.metadata()["about"])
-    assert about == {"determined by": {"stage": "match"}, "computed by": {"threads": 1}}
+    assert about == {"determined by": {"what": "this"}, "computed by": {"threads": 1}}
+    assert cache.find(stage()).computed_by == {"threads": 1}
 
 
 DAMAGES = {
@@ -134,14 +144,14 @@ def test_a_damaged_finished_stage_goes_on_from_what_is_left(cache):
 
 def test_a_checkpoint_that_was_found_stays_what_it_was_while_others_train_on(cache):
     save_epoch(cache, 1)
-    found = cache.find("match", KEY, 50)
+    found = cache.find(stage())
     save_epoch(cache, 2)  # another process, on the same stage
     assert (found.epoch, found.load()["step"].item()) == (1, 1)
 
 
 def test_a_checkpoint_that_was_found_can_be_loaded_after_others_finished_the_stage(cache):
     save_epoch(cache, 1)
-    found = cache.find("match", KEY, 50)
+    found = cache.find(stage())
     save_epoch(cache, 2, finished=True)
     assert found.load()["step"].item() == 1
 
@@ -149,43 +159,44 @@ def test_a_checkpoint_that_was_found_can_be_loaded_after_others_finished_the_sta
 def test_an_interrupted_write_leaves_the_file_of_before_and_nothing_else(cache):
     save_epoch(cache, 1)
     with pytest.raises(AttributeError):
-        cache.save("match", KEY, {"a": torch.zeros(1), "b": None}, [{}, {}], finished=False, about={})
+        cache.save(stage(), {"a": torch.zeros(1), "b": None}, [{}, {}], computed_by={})
     assert files(cache) == ["epoch-0001.safetensors"]
     assert found_epoch(cache, 50) == 1
 
 
 def test_features_are_those_of_their_number_of_epochs(cache):
     features = torch.randn(5, 3, dtype=torch.float64)
-    cache.save_features(KEY, 2, features)
-    assert torch.equal(cache.load_features(KEY, 2), features)
-    assert cache.load_features(KEY, 4) is None
-    assert cache.load_features("other", 2) is None
-    assert cache.find("teacher", KEY, 2) is None  # features are no checkpoint
+    cache.save_features(stage("teacher", 2), features)
+    assert torch.equal(cache.load_features(stage("teacher", 2)), features)
+    assert cache.load_features(stage("teacher", 4)) is None
+    assert cache.load_features(stage("teacher", 2, "other")) is None
+    assert cache.find(stage("teacher", 2)) is None  # features are no checkpoint
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut in the tensors", "garbage", "no features"])
 def test_damaged_features_are_passed_over(cache, damage):
-    cache.save_features(KEY, 2, torch.zeros(5, 3))
+    cache.save_features(stage("teacher", 2), torch.zeros(5, 3))
     path = cache.root / "teacher" / KEY / "features-0002.safetensors"
     if damage == "no features":
         save_file({"a": torch.zeros(1)}, path)
     else:
         path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    assert cache.load_features(KEY, 2) is None
+    assert cache.load_features(stage("teacher", 2)) is None
 
 
-def test_a_claim_keeps_others_away_from_its_lanes_alone(cache):
-    with cache.claim("match", ["a", "b"]):
-        assert [cache.is_busy("match", key) for key in "abc"] == [True, True, False]
-        assert not cache.is_busy("student", "a")
-        with pytest.raises(BusyError) as refused:
-            StageCache(cache.root).claim("match", ["0", "b"])
-        assert (refused.value.stage, refused.value.key) == ("match", "b")
-        assert not cache.is_busy("match", "0"), "who does not get all lanes holds none"
-    assert not cache.is_busy("match", "a")
+def test_a_claim_keeps_others_away_from_its_stages_alone(cache):
+    first, a, b, c = sorted((stage(what=what) for what in "0abc"), key=lambda one: one.key)
+    with cache.claim([a, b]):
+        assert [cache.is_busy(one) for one in (a, b, c)] == [True, True, False]
+        assert not cache.is_busy(stage("student"))
+        with pytest.raises(BusyError, match=f"training match {b.key[:12]}") as refused:
+            StageCache(cache.root).claim([first, b])
+        assert refused.value.stage == b
+        assert not cache.is_busy(first), "who does not get all stages holds none"
+    assert not cache.is_busy(a)
 
 
 def test_a_claim_ends_with_an_error_inside_it(cache):
-    with pytest.raises(ZeroDivisionError), cache.claim("match", ["a"]):
+    with pytest.raises(ZeroDivisionError), cache.claim([stage()]):
         _ = 1 / 0
-    assert not cache.is_busy("match", "a")
+    assert not cache.is_busy(stage())

@@ -13,12 +13,13 @@ from sermodels.build import Builder, build_student
 from sermodels.cache import Checkpoint, StageCache
 from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
-from sermodels.config import ChainConfig
+from sermodels.config import STAGES, ChainConfig
 from sermodels.data import TrialData
-from sermodels.keys import stage_key
+from sermodels.epoch_report import EpochReport
 from sermodels.lanes import network_state
+from sermodels.losses import NonFiniteLossError
 from sermodels.splits import split
-from sermodels.stages import STAGES, NonFiniteLossError
+from sermodels.stage import Stage, lane_stages
 from sermodels.store import Store
 
 State = Mapping[str, torch.Tensor]
@@ -38,7 +39,7 @@ class Trained:
     """What came of a chain: its figures without seconds, and its students."""
 
     result: ChainResult
-    reports: list[tuple[int, dict[str, float]]]
+    reports: list[EpochReport]
     students: list[State]
 
     @property
@@ -49,14 +50,14 @@ class Trained:
     def figures(self) -> list[tuple[int, dict[str, float]]]:
         """The reports, without what depends on the clock and on the cache."""
         dropped = ("/seconds", "/reused")
-        return [(n, {k: v for k, v in row.items() if not k.endswith(dropped)}) for n, row in self.reports]
+        return [(r.epoch, {k: v for k, v in r.figures().items() if not k.endswith(dropped)}) for r in self.reports]
 
     @property
     def trained_s(self) -> float:
         return sum(self.result.trained_seconds.values())
 
     def reused(self, stage: str) -> list[float]:
-        return [row[f"{stage}/reused"] for _, row in self.reports if f"{stage}/reused" in row]
+        return [report.reused for report in self.reports if report.stage == stage]
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,9 @@ def train(store: Store) -> Callable[..., Trained]:
         chain = Chain(config, TrialData(of, config), cache, stacked=stacked)
         reports = []
 
-        def keep_and_report(epoch: int, metrics: Mapping[str, float]) -> None:
-            reports.append((epoch, dict(metrics)))
-            report(epoch, metrics)
+        def keep_and_report(done: EpochReport) -> None:
+            reports.append(done)
+            report(done)
 
         result = chain.run(keep_and_report, tick)
         return Trained(
@@ -125,14 +126,13 @@ def test_two_runs_with_empty_caches_are_equal_to_the_bit(train, config, finished
 
 def test_every_epoch_of_every_stage_is_reported_once_in_order(finished, config):
     trained = finished[0]
-    assert [n for n, _ in trained.reports] == [1, 2] * 3
-    for (_, row), stage in zip(trained.reports, np.repeat(STAGES, 2), strict=True):
-        assert {name.split("/")[0] for name in row} == {stage}
-        assert {f"{stage}/loss", f"{stage}/lr", f"{stage}/seconds", f"{stage}/reused"} <= row.keys()
-    last = trained.reports[-1][1]
+    assert [report.epoch for report in trained.reports] == [1, 2] * 3
+    assert [report.stage for report in trained.reports] == [stage for stage in STAGES for _ in range(2)]
+    assert all({"loss", "lr", "seconds"} <= report.metrics.keys() for report in trained.reports)
+    last = trained.reports[-1].metrics
     summary = trained.result.summary()
-    assert last["student/val_uar"] == summary["val_uar"] == np.mean(trained.result.val_uar)
-    assert last["student/val_uar_std"] == summary["val_uar_std"] == pytest.approx(np.std(trained.scores[0], ddof=1))
+    assert last["val_uar"] == summary["val_uar"] == np.mean(trained.result.val_uar)
+    assert last["val_uar_std"] == summary["val_uar_std"] == pytest.approx(np.std(trained.scores[0], ddof=1))
     assert all(best >= end for best, end in zip(trained.result.best_val_uar, trained.result.val_uar, strict=True))
 
 
@@ -155,8 +155,8 @@ def test_a_chain_stopped_after_any_epoch_ends_with_the_bytes_of_one_never_stoppe
 ):
     reported = []
 
-    def report(epoch: int, metrics: Mapping[str, float]) -> None:
-        reported.append(epoch)
+    def report(done: EpochReport) -> None:
+        reported.append(done)
         if len(reported) == stop:
             raise InterruptedHereError
 
@@ -186,8 +186,8 @@ def test_a_chain_stopped_in_the_middle_of_an_epoch_goes_on_from_the_last_whole_o
 
 
 def test_a_stacked_chain_stopped_and_gone_on_with_is_one_never_stopped(train, config, tmp_path):
-    def report(epoch: int, metrics: Mapping[str, float]) -> None:
-        if epoch == 1 and "student/loss" in metrics:
+    def report(done: EpochReport) -> None:
+        if (done.stage, done.epoch) == ("student", 1):
             raise InterruptedHereError
 
     with pytest.raises(InterruptedHereError):
@@ -229,8 +229,8 @@ class SharedCache(StageCache):
         super().__init__(root)
         self.meanwhile = [meanwhile]
 
-    def find(self, stage: str, key: str, epochs: int) -> Checkpoint | None:
-        found = super().find(stage, key, epochs)
+    def find(self, stage: Stage) -> Checkpoint | None:
+        found = super().find(stage)
         if found and self.meanwhile:
             self.meanwhile.pop()()
         return found
@@ -241,8 +241,8 @@ def test_another_process_on_the_same_stage_does_no_harm(train, tiny_config, tmp_
     config = tiny_config(**{"teacher.epochs": 4})
 
     def train_teacher(epochs: int) -> None:
-        def report(epoch: int, metrics: Mapping[str, float]) -> None:
-            if epoch == epochs:
+        def report(done: EpochReport) -> None:
+            if done.epoch == epochs:
                 raise InterruptedHereError
 
         with pytest.raises(InterruptedHereError):
@@ -323,7 +323,7 @@ def test_an_unmatched_student_without_alpha_is_a_student_of_its_own(train, tiny_
 def test_the_teacher_is_done_when_it_is_finished(train, config, tmp_path):
     seen = []
 
-    def report(epoch: int, metrics: Mapping[str, float]) -> None:
+    def report(_: EpochReport) -> None:
         seen.append({path: path.read_bytes() for path in (tmp_path / "teacher").rglob("epoch-*")})
 
     train(config, tmp_path, report=report)
@@ -353,18 +353,18 @@ def test_figures_are_those_of_the_weights_that_were_kept(store, config, finished
     """Computed again by hand, from the last epoch's checkpoints and the store."""
     trained, root = finished
     build, l1, wa = Builder(config=config, image=(32, 32), classes=7), [], []
-    for fold, seed in config.lanes:
+    for lane in config.lanes:
         networks = []
-        for stage in STAGES:
-            networks.append(build(stage, seed))
-            key = stage_key(config, store.fingerprint, (fold, seed), stage)
-            networks[-1].load_state_dict(network_state(load_file(root / stage / key / "epoch-0002.safetensors")))
-        valid = split(store, config.protocol, fold, config.split_seed).valid
+        for stage in lane_stages(config, store.fingerprint, lane).values():
+            networks.append(build(stage.name, lane.seed))
+            file = root / stage.name / stage.key / "epoch-0002.safetensors"
+            networks[-1].load_state_dict(network_state(load_file(file)))
+        valid = split(store, config.protocol, lane.fold, config.split_seed).valid
         images = torch.from_numpy(store.pixels[valid]).float().unsqueeze(1)
         teacher, match, student = (network(images) for network in networks)
         l1.append((match.features - teacher.features).abs().mean().item())
         wa.append(np.mean(student.logits.argmax(-1).numpy() == store.emotion[valid]))
-    assert trained.reports[3][1]["match/val_l1"] == pytest.approx(np.mean(l1), abs=1e-6)
+    assert trained.reports[3].metrics["val_l1"] == pytest.approx(np.mean(l1), abs=1e-6)
     assert trained.result.val_wa == pytest.approx(wa)
 
 

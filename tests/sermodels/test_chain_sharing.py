@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sermodels.cache import BusyError, StageCache
+from sermodels.cache import BusyError, StageCache, lock_of
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
 from sermodels.data import TrialData
-from sermodels.keys import stage_key
+from sermodels.stage import stages_of
 from sermodels.training_log import read_all
 
 
@@ -35,10 +35,6 @@ def undisturbed(config, data, tmp_path_factory) -> Chain:
     return chain
 
 
-def at_match(metrics) -> bool:
-    return "match/loss" in metrics
-
-
 def trained_once(root) -> int:
     """Number of epochs in the training log, of which none may be there twice."""
     epochs = [(entry.stage, entry.key, entry.epoch) for entry in read_all(root)]
@@ -47,7 +43,7 @@ def trained_once(root) -> int:
 
 
 def assert_same_students(one: Chain, other: Chain) -> None:
-    for lane in range(len(one.config.lanes)):
+    for lane in range(len(one.stages["student"])):
         a, b = one.network("student", lane).state_dict(), other.network("student", lane).state_dict()
         assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -63,12 +59,12 @@ def test_the_log_says_who_trained_which_lane(config, data, tmp_path):
     teachers = [entry for entry in read_all(tmp_path) if entry.stage == "teacher"]
     assert [(entry.epoch, entry.fold, entry.seed) for entry in teachers] == [(1, 0, 0), (1, 0, 1), (2, 0, 0), (2, 0, 1)]
     assert {entry.owner for entry in teachers} == {"me"}
-    assert {entry.key for entry in teachers} == {stage_key(config, data.fingerprint, (0, s), "teacher") for s in (0, 1)}
+    assert {entry.key for entry in teachers} == {stage.key for stage in stages_of(config, data.fingerprint)["teacher"]}
 
 
 def test_what_the_same_owner_trained_before_an_interruption_is_its_own_work(config, data, tmp_path):
-    def interrupt(epoch, metrics) -> None:
-        if at_match(metrics):
+    def interrupt(done) -> None:
+        if done.stage == "match":
             raise InterruptedHereError
 
     cache = StageCache(tmp_path)
@@ -85,16 +81,16 @@ def test_a_chain_waits_for_a_lane_in_training_elsewhere_and_holds_nothing_meanwh
     config, data, undisturbed, tmp_path
 ):
     cache, looks = StageCache(tmp_path), []
-    keys = [stage_key(config, data.fingerprint, lane, "match") for lane in config.lanes]
-    elsewhere = cache.claim("match", [keys[1]])
+    matches = stages_of(config, data.fingerprint)["match"]
+    elsewhere = cache.claim([matches[1]])
 
     def look(busy) -> None:
-        looks.append((busy.stage, busy.key, cache.is_busy("match", keys[0])))
+        looks.append((busy.stage, cache.is_busy(matches[0])))
         elsewhere.close()
 
     chain = Chain(config, data, cache)
     chain.run(wait=look)
-    assert looks == [("match", keys[1], False)]
+    assert looks == [(matches[1], False)]
     assert_same_students(chain, undisturbed)
 
 
@@ -103,21 +99,25 @@ def test_a_chain_may_give_up_instead_of_waiting(config, data, tmp_path):
         raise busy
 
     cache = StageCache(tmp_path)
-    key = stage_key(config, data.fingerprint, config.lanes[0], "teacher")
-    with cache.claim("teacher", [key]), pytest.raises(BusyError):
+    teacher = stages_of(config, data.fingerprint)["teacher"][0]
+    with cache.claim([teacher]), pytest.raises(BusyError):
         Chain(config, data, cache).run(wait=give_up)
     assert trained_once(tmp_path) == 0
 
 
 @pytest.mark.parametrize("ends", [InterruptedHereError, SystemExit])
 def test_a_chain_that_ends_before_its_time_claims_nothing_any_more(config, data, tmp_path, ends):
-    def end(epoch, metrics) -> None:
+    def end(_) -> None:
         raise ends
 
     cache = StageCache(tmp_path)
     with pytest.raises(ends):
         Chain(config, data, cache).run(end)
-    assert not [path for path in tmp_path.glob("*/*") if cache.is_busy(path.parent.name, path.name)]
+    folders = list(tmp_path.glob("*/*"))
+    assert folders
+    for folder in folders:
+        with lock_of(folder):  # raises where another holds it
+            pass
 
 
 def test_a_teacher_whose_features_were_not_written_gets_them_without_training(config, data, tmp_path):
@@ -135,9 +135,9 @@ def test_a_teacher_whose_features_were_not_written_gets_them_without_training(co
 def test_a_stage_that_is_deleted_while_the_chain_runs_is_trained_again(config, data, undisturbed, tmp_path):
     root, times = tmp_path / "stages", []
 
-    def delete_once(epoch, metrics) -> None:
-        if at_match(metrics) and epoch == config.match.epochs:
-            times.append(epoch)
+    def delete_once(done) -> None:
+        if (done.stage, done.epoch) == ("match", config.match.epochs):
+            times.append(done.epoch)
             if len(times) == 1:
                 shutil.rmtree(root)
 
@@ -150,37 +150,38 @@ def test_a_stage_that_is_deleted_while_the_chain_runs_is_trained_again(config, d
 @pytest.mark.parametrize("others", ["stay away", "go on with it", "begin"])
 def test_a_stage_released_within_a_report_is_anyones(config, data, undisturbed, tmp_path, others):
     cache = StageCache(tmp_path)
-    keys = [stage_key(config, data.fingerprint, lane, "student") for lane in config.lanes]
+    students = stages_of(config, data.fingerprint)["student"]
     chain, elsewhere, free = Chain(config, data, cache), [], []
 
-    def report(epoch, metrics) -> None:
-        if "student/loss" not in metrics or free:
+    def report(done) -> None:
+        if done.stage != "student" or free:
             return
         with chain.released("student"):
-            free.extend(not cache.is_busy("student", key) for key in keys)
+            free.extend(not cache.is_busy(student) for student in students)
             if others == "go on with it":
                 Chain(config, data, cache).run()
             elif others == "begin":
-                elsewhere.append(cache.claim("student", keys))
+                elsewhere.append(cache.claim(students))
 
     chain.run(report, wait=lambda busy: elsewhere.pop().close())
     assert free == [True, True]
     assert not elsewhere
     assert trained_once(tmp_path) == 2 * 2 * (1 + 1 + 1)
     assert_same_students(chain, undisturbed)
-    assert not [key for key in keys if cache.is_busy("student", key)]
+    assert not any(map(cache.is_busy, students))
 
 
 def test_a_lane_that_is_pruned_while_others_are_claimed_is_claimed_too(config, data, tmp_path, monkeypatch):
     cache = StageCache(tmp_path)
     Chain(replace(config, seeds=(0,)), data, cache).run()
-    kept, claim, claimed = config.lanes[0], StageCache.claim, []
+    kept, claim, claimed = stages_of(config, data.fingerprint)["match"][0], StageCache.claim, []
 
-    def claim_after_pruning(self, stage, keys):
-        if stage == "match" and not [one for one, _ in claimed if one == "match"]:
-            shutil.rmtree(tmp_path / "match" / stage_key(config, data.fingerprint, kept, "match"))
-        claimed.append((stage, len(keys)))
-        return claim(self, stage, keys)
+    def claim_after_pruning(self, stages):
+        name = stages[0].name
+        if name == "match" and not [one for one, _ in claimed if one == "match"]:
+            shutil.rmtree(cache.folder(kept))
+        claimed.append((name, len(stages)))
+        return claim(self, stages)
 
     monkeypatch.setattr(StageCache, "claim", claim_after_pruning)
     Chain(config, data, cache).run()

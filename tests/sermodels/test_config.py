@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from sermodels.config import Augmentation, ChainConfig, FrontEnd, Match, Stage, Student, Teacher
+from sermodels.config import Augmentation, ChainConfig, FrontEnd, Match, StageSettings, Student, Teacher
 
 IMPOSSIBLE = [
     (FrontEnd, "sample_rate_hz", 0),
@@ -21,11 +21,11 @@ IMPOSSIBLE = [
     (Augmentation, "snr_db", (30.0, 10.0)),
     (Augmentation, "shift_s", (0.5, -0.5)),
     (Augmentation, "speed", (0.0, 1.0)),
-    (Stage, "epochs", -1),
-    (Stage, "batch", 0),
-    (Stage, "lr", 0.0),
-    (Stage, "lr", 1.0),
-    (Stage, "halve_every", 0),
+    (StageSettings, "epochs", -1),
+    (StageSettings, "batch", 0),
+    (StageSettings, "lr", 0.0),
+    (StageSettings, "lr", 1.0),
+    (StageSettings, "halve_every", 0),
     (Teacher, "epochs", -1),
     (Teacher, "depth", 0),
     (Teacher, "heads", 0),

@@ -14,10 +14,11 @@ import pytest
 
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import ChainConfig
+from sermodels.config import STAGES, ChainConfig
 from sermodels.data import TrialData
+from sermodels.epoch_report import EpochReport
 from sermodels.settings import merged, parse
-from sermodels.stages import STAGE_VERSION, STAGES
+from sermodels.stage import STAGE_VERSION
 
 FILE = Path(__file__).with_name("golden_chain.json")
 REGENERATE = "python tests/sermodels/test_golden.py"
@@ -73,11 +74,10 @@ def figures(changes: dict, root: Path) -> dict[str, list[float]]:
     config = parse(ChainConfig, merged(SMALL, changes), "golden")
     found: dict[str, list[float]] = {stage: [] for stage in STAGES}
 
-    def report(epoch: int, metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            stage, figure = name.split("/")
-            if figure in ("loss", "val_loss", "val_l1", "val_cosine", "val_uar", "val_uar_std"):
-                found[stage].append(value)
+    def report(done: EpochReport) -> None:
+        for name, value in done.metrics.items():
+            if name in ("loss", "val_loss", "val_l1", "val_cosine", "val_uar", "val_uar_std"):
+                found[done.stage].append(value)
 
     Chain(config, TrialData(fixed_store(), config), StageCache(root)).run(report)
     return found
@@ -94,7 +94,7 @@ def test_figures_change_only_with_the_version_of_their_stage(tmp_path, name):
     for stage in STAGES:
         assert found[stage] == pytest.approx(stored["figures"][name][stage], rel=0, abs=1e-6), (
             f"the numbers of the {stage} stage changed: if that is meant, raise STAGE_VERSION[{stage!r}] in "
-            f"sermodels/stages.py and regenerate {FILE.name} with {REGENERATE}"
+            f"sermodels/stage.py and regenerate {FILE.name} with {REGENERATE}"
         )
 
 

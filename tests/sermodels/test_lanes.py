@@ -14,9 +14,10 @@ import torch
 
 from sermodels.batches import Order, Source, draw_order
 from sermodels.build import Builder
+from sermodels.config import STAGES
 from sermodels.data import FoldRows, TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes, infer, network_state
-from sermodels.stages import STAGES, loss_of
+from sermodels.losses import loss_of
 
 KINDS = [LoopedLanes, StackedLanes]
 LANES = [(0, 3), (1, 4)]  # (fold, seed)
@@ -28,7 +29,7 @@ from sermodels.batches import Batch, Order
 from sermodels.config import ChainConfig
 from sermodels.lanes import LoopedLanes
 from sermodels.build import Builder
-from sermodels.stages import teacher_loss
+from sermodels.losses import teacher_loss
 
 class Source:
     def of_lane(self, lane, rows):

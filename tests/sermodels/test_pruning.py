@@ -6,26 +6,31 @@ import pytest
 import torch
 
 from sermodels.cache import StageCache
+from sermodels.config import Lane
 from sermodels.pruning import prune
-from sermodels.training_log import Entry
+from sermodels.stage import Stage
 
 SIZE = 4_000  # bytes of tensors in each checkpoint
+
+
+def teacher(name: str) -> Stage:
+    return Stage(name="teacher", lane=Lane(0, 0), epochs=1, determined_by={"name": name})
 
 
 @pytest.fixture
 def cache(tmp_path) -> StageCache:
     """Three lanes of the teacher stage; `a` was used first, `c` last."""
     cache = StageCache(tmp_path / "stages")
-    for age, key in enumerate("cba"):
-        cache.log(Entry(stage="teacher", key=key, epoch=1, fold=0, seed=0, seconds=1.0, owner="x"))
-        cache.save("teacher", key, {"a": torch.zeros(SIZE // 4)}, [{"loss": 1.0}], finished=True, about={})
-        path = cache.root / "teacher" / key / "epoch-0001.safetensors"
+    for age, name in enumerate("cba"):
+        cache.log(teacher(name), epoch=1, seconds=1.0, owner="x")
+        cache.save(teacher(name), {"a": torch.zeros(SIZE // 4)}, [{"loss": 1.0}], computed_by={})
+        path = cache.folder(teacher(name)) / "epoch-0001.safetensors"
         os.utime(path, (path.stat().st_mtime - 100 * age,) * 2)
     return cache
 
 
 def kept(cache):
-    return [key for key in "abc" if cache.find("teacher", key, 1)]
+    return [name for name in "abc" if cache.find(teacher(name))]
 
 
 def test_the_least_recently_used_go_first(cache):
@@ -34,7 +39,7 @@ def test_the_least_recently_used_go_first(cache):
 
 
 def test_to_find_is_to_use(cache):
-    cache.find("teacher", "a", 1)
+    cache.find(teacher("a"))
     prune(cache, 2.5 * SIZE)
     assert kept(cache) == ["a", "c"]
 
@@ -45,14 +50,14 @@ def test_a_cache_below_the_limit_is_left_as_it_is(cache):
 
 
 def test_a_lane_that_is_being_trained_stays(cache):
-    with cache.claim("teacher", "a"):
+    with cache.claim([teacher("a")]):
         prune(cache, 0)
     assert kept(cache) == ["a"]
 
 
 def test_features_go_with_their_teacher_and_the_training_log_stays(cache):
-    cache.save_features("a", 1, torch.zeros(5, 3))
+    cache.save_features(teacher("a"), torch.zeros(5, 3))
     prune(cache, 0)
     assert kept(cache) == []
-    assert not cache.has_features("a", 1)
-    assert cache.owners("teacher", "a") == {1: "x"}
+    assert not cache.has_features(teacher("a"))
+    assert cache.owners(teacher("a")) == {1: "x"}

@@ -30,9 +30,11 @@ WRITER = """
     import sys
     from pathlib import Path
     from search.home import Home
+    from search.outcome import Outcome
     from search.tracking.runs import run_key
     from search.tracking.sync import tracked
     from search.tracking.tracker import Tracker
+    from sermodels.epoch_report import EpochReport
 
     name, address, trials, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     home = Home(root=Path.cwd() / name)
@@ -43,10 +45,10 @@ WRITER = """
             run = run_key(name, "trial", params)
             runs.begin(run, name=str(trial), kind="trial", sweep=name, params=params, parent=name)
             for epoch in range(1, epochs + 1):
-                row = {f"student/{figure}": epoch / 100 for figure in ("loss", "l1", "val_uar", "val_wa", "reused")}
-                runs.log(run, epochs=[{"epoch": epoch, **row}])
-            runs.end(run, "finished")
-        runs.end(name, "finished")
+                metrics = {figure: epoch / 100 for figure in ("loss", "l1", "val_uar", "val_wa")}
+                runs.log(run, epochs=[EpochReport(stage="student", epoch=epoch, metrics=metrics, reused=0.0)])
+            runs.end(run, Outcome.FINISHED)
+        runs.end(name, Outcome.FINISHED)
 """
 
 

@@ -9,16 +9,17 @@ import threading
 
 import pytest
 
+from search.tracking.records import Text
 from search.tracking.spool import Spool, SpoolClosedError, remember_tracker, remembered_tracker
 from sermodels.errors import UserError
 
 
-def record(n, **more):
-    return {"do": "log", "run": "r", "time": n, **more}
+def record(n, text=""):
+    return Text(run="r", time=n, file="f", text=text)
 
 
 def numbers(spool):
-    return [r["time"] for r in spool.read_all()]
+    return [r.time for r in spool.read_all()]
 
 
 def test_records_come_back_in_order_in_this_process_and_the_next(tmp_path):
@@ -29,7 +30,7 @@ def test_records_come_back_in_order_in_this_process_and_the_next(tmp_path):
         at = spool.read(0)[1]
         spool.mark_sent(at)
         spool.append(record(5))
-        assert [r["time"] for r in spool.read(at)[0]] == [5]
+        assert [r.time for r in spool.read(at)[0]] == [5]
         assert spool.unsent > 0
     with Spool(tmp_path / "s") as spool:
         assert spool.sent == at

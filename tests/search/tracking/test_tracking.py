@@ -9,18 +9,20 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from search.outcome import Outcome
 from search.tracking.runs import OUTCOME, Runs, run_key
 from search.tracking.sender import Sender
 from search.tracking.spool import Spool
 from search.tracking.sync import settle
 from search.tracking.tracker import EXPERIMENT, Tracker, UnknownRunError
+from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
 
 PARAMS = {"alpha": 1.0, "patch": "32x4"}
 
 
-def epochs(*numbers, stage="student", **more):
-    return [{"epoch": n, f"{stage}/val_uar": n / 10, f"{stage}/reused": 0.0} | more for n in numbers]
+def epochs(*numbers, reused=0.0):
+    return [EpochReport(stage="student", epoch=n, metrics={"val_uar": n / 10}, reused=reused) for n in numbers]
 
 
 def a_sweep(runs, sweep="5eed"):
@@ -32,9 +34,9 @@ def a_sweep(runs, sweep="5eed"):
     runs.log(child, epochs=epochs(1, 2))
     seconds = {"trained_seconds": 3.0, "reused_seconds": 4.0}
     runs.log(child, epochs=epochs(3), figures={"val_uar": 0.3, **seconds}, tags={OUTCOME: "finished"})
-    runs.end(child, "finished")
+    runs.end(child, Outcome.FINISHED)
     runs.log(sweep, figures={"val_uar": 0.3}, links={"ser.winner_run": child})
-    runs.end(sweep, "finished")
+    runs.end(sweep, Outcome.FINISHED)
     return child
 
 
@@ -76,7 +78,7 @@ def test_all_that_is_told_arrives(tracker, spool):
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.params == {"alpha": "1.0", "patch": "32x4"}
     assert steps(tracker, child) == [(1, 0.1), (2, 0.2), (3, 0.3)]
-    assert (child.info.status, child.data.tags[OUTCOME]) == ("FINISHED", "finished")
+    assert (child.info.status, child.data.tags[OUTCOME]) == ("FINISHED", Outcome.FINISHED)
     assert parent.data.tags["ser.winner_run"] == child.info.run_id
     assert parent.data.metrics == {"val_uar": 0.3}
     path = MlflowClient(tracker.uri).download_artifacts(parent.info.run_id, "preset.yaml")
@@ -118,8 +120,8 @@ def test_a_trial_that_tells_its_past_again_repeats_no_step(tracker, spool):
     runs = Runs(spool)  # of the next driver
     runs.begin(child, name="32x4 alpha=1", kind="trial", sweep="s", params=PARAMS, parent="5eed")
     again = {"val_uar": 0.3, "trained_seconds": 0.0, "reused_seconds": 7.0}
-    runs.log(child, epochs=epochs(1, 2, 3, **{"student/reused": 1.0}), figures=again, tags={OUTCOME: "finished"})
-    runs.end(child, "finished")
+    runs.log(child, epochs=epochs(1, 2, 3, reused=1.0), figures=again, tags={OUTCOME: "finished"})
+    runs.end(child, Outcome.FINISHED)
     assert runs.seconds == {"trained_seconds": 3.0, "reused_seconds": 4.0}
     assert Sender(spool, tracker).finish(20)
     trial = found(tracker)["trial"]

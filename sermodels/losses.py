@@ -1,27 +1,20 @@
-"""The three stages: what each is judged by while it trains, and how it is measured after an epoch.
+"""What each stage is trained to do: its loss, its learning rate, and how it is measured after an epoch.
 
 B rows of a batch, n validation rows, D feature size, K classes.
 """
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from sermodels.batches import Batch
-from sermodels.config import ChainConfig, Stage
+from sermodels.config import ChainConfig, Lane, StageName, StageSettings
 from sermodels.lanes import Loss
 from sermodels.metrics import cosine, score
 from sermodels.networks import Output
-
-StageName = Literal["teacher", "match", "student"]
-STAGES: tuple[StageName, ...] = ("teacher", "match", "student")
-
-# Raise a stage's number when its arithmetic changes: finished stages of the old arithmetic are then not reused.
-STAGE_VERSION: dict[StageName, int] = {"teacher": 2, "match": 2, "student": 2}
 
 
 def teacher_loss(output: Output, batch: Batch) -> Tensor:
@@ -48,17 +41,7 @@ def loss_of(stage: StageName, config: ChainConfig) -> Loss:
     return functools.partial(student_loss, alpha=config.alpha)
 
 
-def settings_of(stage: StageName, config: ChainConfig) -> Stage:
-    """The training settings of a stage."""
-    return {"teacher": config.teacher, "match": config.match, "student": config.student}[stage]
-
-
-def stage_of(metrics: Iterable[str]) -> StageName:
-    """The stage that the metrics of an epoch belong to: the first of their names that is `STAGE/…` says it."""
-    return next(name.split("/")[0] for name in metrics if "/" in name)
-
-
-def learning_rate(settings: Stage, epoch: int) -> float:
+def learning_rate(settings: StageSettings, epoch: int) -> float:
     """Of one epoch, 1 being the first: halved every `halve_every` epochs."""
     return settings.lr * 0.5 ** ((epoch - 1) // settings.halve_every)
 
@@ -87,19 +70,16 @@ class NonFiniteLossError(ArithmeticError):
     """Training diverged: a loss, or a figure of the validation rows, is not finite; the message says where."""
 
 
-def require_finite(
-    stage: StageName, epoch: int, lanes: Sequence[tuple[int, int]], figures: Sequence[Mapping[str, float]]
-) -> None:
-    """Make sure that every figure of an epoch, by lane (fold, seed), is a number.
+def require_finite(stage: StageName, epoch: int, lanes: Sequence[Lane], figures: Sequence[Mapping[str, float]]) -> None:
+    """Make sure that every figure of an epoch, one mapping for each lane, is a number.
 
     Raises:
         NonFiniteLossError: one is not.
     """
-    for (fold, seed), row in zip(lanes, figures, strict=True):
+    for lane, row in zip(lanes, figures, strict=True):
         for name, figure in row.items():
             if not math.isfinite(figure):
-                where = f"{stage} stage, epoch {epoch}, fold {fold}, seed {seed}"
-                raise NonFiniteLossError(f"{where}: {name} is {figure}")
+                raise NonFiniteLossError(f"{stage} stage, epoch {epoch}, {lane}: {name} is {figure}")
 
 
 def _weighted_mean(values_B: Tensor, weights_B: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 
 from sermodels.batches import Batch
 from sermodels.build import Builder
-from sermodels.config import ChainConfig, Stage
+from sermodels.config import STAGES, ChainConfig, StageSettings
+from sermodels.losses import learning_rate, loss_of, measure
 from sermodels.networks import Output
-from sermodels.stages import STAGES, learning_rate, loss_of, measure, settings_of
 
 LOGITS = torch.tensor([[0.0, math.log(3)], [math.log(4), 0.0], [50.0, -50.0]])
 LABELS = torch.tensor([1, 1, 1])
@@ -54,7 +54,7 @@ def test_no_gradient_flows_from_a_stage_to_what_it_does_not_judge():
 
 
 def test_the_learning_rate_is_halved_every_so_many_epochs():
-    settings = Stage(lr=0.08, halve_every=3)
+    settings = StageSettings(lr=0.08, halve_every=3)
     assert [learning_rate(settings, epoch) for epoch in range(1, 8)] == [0.08, 0.08, 0.08, 0.04, 0.04, 0.04, 0.02]
     paper = ChainConfig().teacher
     assert [learning_rate(paper, epoch) for epoch in (1, 10, 11, 50)] == [1e-4, 1e-4, 5e-5, 1e-4 / 16]
@@ -62,7 +62,7 @@ def test_the_learning_rate_is_halved_every_so_many_epochs():
 
 def test_each_stage_has_its_own_settings():
     config = ChainConfig()
-    assert [settings_of(stage, config) for stage in STAGES] == [config.teacher, config.match, config.student]
+    assert [config.settings(stage) for stage in STAGES] == [config.teacher, config.match, config.student]
 
 
 def test_match_and_student_train_the_same_network_and_the_teacher_is_another(tiny_config):

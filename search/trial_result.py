@@ -1,0 +1,41 @@
+"""What a trial reports to Tune, and what the driver reads of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.lane_scores import LaneScores
+from search.outcome import Outcome
+from sermodels.config import StageName
+from sermodels.epoch_report import EpochReport
+
+_TUNE = "result"  # key of Tune's result
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """One report: epochs that were trained or found, or the end of the trial."""
+
+    epochs: tuple[EpochReport, ...] = ()  # of one stage, in order
+    student_epoch: int | None = None  # the last of them: only of the student stage, and where the trial may be stopped
+    score: float | None = None  # mean validation UAR over lanes; beside `student_epoch`, and at the end
+    outcome: Outcome | None = None  # finished, failed or waiting; None: the trial goes on
+    reason: str = ""  # of a failure
+    awaits: str = ""  # key of the stage that a trial waits for
+    figures: Mapping[str, float] = field(default_factory=dict)  # final ones, as ChainResult.summary names them
+    lanes: LaneScores = field(default_factory=dict)  # of a finished trial
+
+    @property
+    def stage(self) -> StageName | None:
+        """The stage that the epochs are of."""
+        return self.epochs[-1].stage if self.epochs else None
+
+    def to_tune(self) -> dict[str, Any]:
+        """Return what Tune takes for a result: `score` and `student_epoch` stand where schedulers look for them."""
+        judged = {"score": self.score, "student_epoch": self.student_epoch}
+        return {_TUNE: self} | {name: value for name, value in judged.items() if value is not None}
+
+    @staticmethod
+    def from_tune(result: Mapping[str, Any] | None) -> "TrialResult":
+        """Read what `to_tune` returned; an empty result if there was none."""
+        return (result or {}).get(_TUNE, TrialResult())

@@ -1,0 +1,51 @@
+"""What the three stages of one chain have in common: configuration, rows, cache, and how networks are had from them."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from sermodels.build import Builder
+from sermodels.cache import StageCache
+from sermodels.config import ChainConfig
+from sermodels.data import TrialData
+from sermodels.lanes import LoopedLanes, StackedLanes, network_state
+from sermodels.stage import Stage
+
+
+class StageGoneError(Exception):
+    """A finished stage is no longer in the cache: somebody deleted or pruned it meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainContext:
+    """One configuration on one store, with the cache that its stages are kept in."""
+
+    config: ChainConfig
+    data: TrialData
+    cache: StageCache
+    build: Builder
+    lanes_type: type[LoopedLanes] | type[StackedLanes]  # how lanes are trained together
+    owner: str  # recorded in the training log
+
+    def fresh(self, stage: Stage) -> nn.Module:
+        """Return the network of a stage with the parameters that its seed gives."""
+        return self.build(stage.name, stage.lane.seed).to(self.data.device)
+
+    def finished(self, stage: Stage) -> nn.Module:
+        """Return the network of a stage as the stage leaves it.
+
+        Raises:
+            StageGoneError: the stage is not, or no longer, in the cache.
+        """
+        network = self.fresh(stage)
+        if stage.epochs == 0:
+            return network
+        checkpoint = self.cache.find(stage)
+        if checkpoint is None or checkpoint.epoch != stage.epochs:
+            raise StageGoneError(f"{stage} is not in {self.cache.root}")
+        network.load_state_dict(network_state(checkpoint.load(self.data.device)))
+        return network
+
+    def rows(self, stage: Stage) -> Tensor:
+        """Return the rows of a stage's fold, train and validation, in order: numbers into the trial's R rows."""
+        return self.data.folds[stage.lane.fold].rows
