@@ -11,16 +11,15 @@ exit code 0.
 """
 
 import shlex
-import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
-from _cli import run
 from tyro.conf import Positional, arg
 
+from jobs.shared.cli import run
 from sermodels.errors import UserError
 from sermodels.files import replacing
 
@@ -38,9 +37,9 @@ class Args:
 
 def main(args: Args) -> None:
     """Measure, print, and write if asked to."""
-    from benchmarks.result import record
+    from jobs.benchmarks.result import record
 
-    measure = import_module(f"benchmarks.{args.name}").measure  # this one alone: most need neither Ray nor MLflow
+    measure = import_module(f"jobs.benchmarks.{args.name}").measure  # this one alone: most need neither Ray nor MLflow
     for flag, folder in (("--home", args.home), ("--json", args.json and args.json.parent)):
         if folder:
             _make(flag, folder)  # before minutes of measuring
@@ -49,7 +48,14 @@ def main(args: Args) -> None:
     print(result.text())
     if args.json:
         with replacing(args.json) as unfinished:
-            unfinished.write_text(record(result, shlex.join(["python", "jobs/benchmark.py", *sys.argv[1:]])), "utf-8")
+            unfinished.write_text(record(result, _command(args)), "utf-8")
+
+
+def _command(args: Args) -> str:
+    """The command line that measures this again."""
+    flags = (("--json", args.json), ("--home", args.home))
+    words = [word for flag, path in flags if path for word in (flag, str(path))]
+    return shlex.join(["python", "jobs/benchmark.py", args.name, *words])
 
 
 def _make(flag: str, folder: Path) -> None:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from _cli import run, words
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from jobs.shared.cli import run, words
 from sermodels.config import Augmentation, FrontEnd
 from sermodels.errors import UserError
 
@@ -56,8 +56,7 @@ def main(args: Args) -> None:
 
 
 def _build(args: Args, out: Path) -> None:
-    from _progress import counted
-
+    from jobs.shared.progress import counted
     from sermodels.corpora.read import read_corpus
     from sermodels.store_build import build
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from _cli import run
-from _table import confusion_table
 from tyro.conf import Positional, arg
 
+from jobs.shared.cli import run
+from jobs.shared.table import confusion_table
 from sermodels.credentials import without_credentials
 from sermodels.files import replacing
 
@@ -37,9 +37,8 @@ class Args:
 
 def main(args: Args) -> None:
     """Measure, print, and write if asked to."""
-    from _device import use  # so that --help answers at once
-    from _store import found
-
+    from jobs.shared.device import use  # so that --help answers at once
+    from jobs.shared.store import found
     from sermodels.bundle import load_bundle
     from sermodels.evaluate import chance, check_same_task, describe, evaluate, rows_of, was_trained_on
     from sermodels.store import open_store

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _cli import run
-
+from jobs.shared.cli import run
 from sermodels.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,9 +42,8 @@ class Args:
 
 def main(args: Args) -> None:
     """Fetch, check, write."""
-    from _device import use  # so that --help answers at once
-    from _store import found
-
+    from jobs.shared.device import use  # so that --help answers at once
+    from jobs.shared.store import found
     from search.export import export_best
     from search.home import open_home
     from search.tracking.tracker import Tracker

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from _cli import run
 from tyro.conf import Positional, arg
 
+from jobs.shared.cli import run
 from sermodels.errors import UserError
 from sermodels.files import replacing
 
@@ -49,9 +49,8 @@ class Args:
 
 def main(args: Args) -> None:
     """Load, measure, draw."""
-    from _device import use  # so that --help answers at once
-    from _store import found
-
+    from jobs.shared.device import use  # so that --help answers at once
+    from jobs.shared.store import found
     from sermodels.bundle import load_bundle
     from sermodels.evaluate import check_same_task
     from sermodels.pictures import attention_figure, confusion_figure
@@ -121,8 +120,7 @@ def _measure(bundle: "Bundle", store: "Store", args: Args) -> dict[str, Any]:
 
 def _similarity(bundle: "Bundle", store: "Store", home: Path) -> "tuple[Figure, dict[str, float]]":
     """The picture, and the mean cosine similarity with and without matching."""
-    from _epochs import shown
-
+    from jobs.shared.epochs import shown
     from search.home import open_home
     from sermodels.cache import StageCache
     from sermodels.chain import Chain

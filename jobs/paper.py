@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from _cli import run
-
+from jobs.shared.cli import run
 from sermodels.errors import UserError
 
 
@@ -47,13 +46,12 @@ class Args:
 
 def main(args: Args) -> None:
     """Plan, train, write."""
-    from _store import found  # so that --help answers at once
-    from reproduction.plan import Plan, usual_folds
-    from reproduction.results import Results
-    from reproduction.run import train
-    from reproduction.systems import read_book
-    from reproduction.writing import write_tables
-
+    from jobs.reproduction.plan import Plan, usual_folds
+    from jobs.reproduction.results import Results
+    from jobs.reproduction.run import train
+    from jobs.reproduction.systems import read_book
+    from jobs.reproduction.writing import write_tables
+    from jobs.shared.store import found  # so that --help answers at once
     from search.home import open_home, outside_a_job
     from search.stage_graph import Place
     from sermodels.store import open_store

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from _cli import run
-from _table import aligned
 from tyro.conf import Positional, arg
 
+from jobs.shared.cli import run
+from jobs.shared.table import aligned
 from sermodels.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Answer file by file."""
-    from _progress import counted  # so that --help answers at once
-
+    from jobs.shared.progress import counted  # so that --help answers at once
     from sermodels.deploy.listening import listen, recordings
     from sermodels.deploy.recogniser import Recogniser
 

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from _cli import run
+from jobs.shared.cli import run
 
 
 @dataclass(frozen=True, kw_only=True)

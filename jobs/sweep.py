@@ -19,11 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from _cli import run
-from _supervise import end_with_supervisor, is_supervised, supervise
 from tyro.conf import Positional, arg
 
+from jobs.shared.cli import run
+from jobs.shared.parsing import Alone
+from jobs.shared.supervise import end_with_supervisor, is_supervised, supervise
 from sermodels.errors import UserError
+
+# Of --help. No docstrings below their fields: a line break in one would be offered for completion by a shell.
+STORE = (
+    "Made by jobs/build_store.py: a path, on a cluster the same on every node; or an address that each node fetches it "
+    "from once, such as s3://bucket/emodb.arrow."
+)
+RESUME = (
+    "Go on with the sweep of this name: --resume. `auto` begins it if there is none, and goes on by itself when its "
+    "process dies: for Ray jobs."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +42,14 @@ class Args:
     """The command line."""
 
     overrides: Annotated[Positional[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()  # changes to the preset
-    store: str
-    """Made by jobs/build_store.py: a path, on a cluster the same on every node; or an address that each node fetches it
-    from once, such as s3://bucket/emodb.arrow."""
+    store: Annotated[str, arg(help=STORE)]
     preset: str = "demo"  # name of a built-in preset, or path of a YAML file
     name: str | None = None  # of the sweep; if not given, the preset's name and the time
     trials: int | None = None  # configurations to train; if not given, the preset's number
     home: Path = Path(os.environ.get("SER_HOME", "runs"))  # all state; on a cluster, a folder that every node sees
     tracking_uri: str | None = os.environ.get("MLFLOW_TRACKING_URI")  # if not given, the database HOME/mlflow.db
     address: str | None = None  # of a Ray cluster; if not given, RAY_ADDRESS, or a Ray of its own on this machine
-    resume: Literal["yes", "no", "auto"] = "no"
-    """Go on with the sweep of this name: --resume. `auto` begins it if there is none, and goes on by itself when its
-    process dies: for Ray jobs."""
+    resume: Annotated[Literal["yes", "no", "auto"], Alone("yes"), arg(help=RESUME)] = "no"
     fresh: bool = False  # put the sweep of this name aside and begin anew; finished stages are used in any case
     retry_failed: bool = False  # with --resume: train configurations again that failed
     offline: bool = False  # begin without a tracker; jobs/sync_tracking.py sends the runs later
@@ -58,8 +65,7 @@ def main(args: Args) -> None:
         if not is_supervised():
             sys.exit(supervise())
         end_with_supervisor()
-    from _store import found  # so that --help answers at once
-
+    from jobs.shared.store import found  # so that --help answers at once
     from search.plan import describe, make_plan
     from search.preset import load
     from sermodels.store_fetch import is_address
@@ -103,4 +109,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    run(main, Args, bare={"--resume": ("yes", "no", "auto")})
+    run(main, Args)

@@ -11,8 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from _cli import run
-
+from jobs.shared.cli import run
 from sermodels.errors import UserError
 
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from _cli import run
 from tyro.conf import Positional, arg
 
+from jobs.shared.cli import run
 from sermodels.config import ChainConfig
 from sermodels.errors import UserError
 from sermodels.settings import load_yaml, merged, parse, parse_overrides, to_plain
@@ -43,10 +43,9 @@ class Args:
 
 def main(args: Args) -> None:
     """Check all that was given, train, write."""
-    from _device import use  # so that --help answers at once
-    from _epochs import shown
-    from _store import found
-
+    from jobs.shared.device import use  # so that --help answers at once
+    from jobs.shared.epochs import shown
+    from jobs.shared.store import found
     from search.home import open_home
     from sermodels.bundle import FINGERPRINT, check_replaceable, write_bundle
     from sermodels.cache import StageCache

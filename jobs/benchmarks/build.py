@@ -18,11 +18,11 @@ import scipy.ndimage
 import soundfile
 import torch
 import torchaudio
-from _progress import counted
 from threadpoolctl import threadpool_limits
 
-from benchmarks.inputs import recordings
-from benchmarks.result import Result
+from jobs.benchmarks.inputs import recordings
+from jobs.benchmarks.result import Result
+from jobs.shared.progress import counted
 from sermodels.config import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus, Utterance
 from sermodels.frontend import VIEWS

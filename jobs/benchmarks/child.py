@@ -10,11 +10,11 @@ STATE = ("RAY_ADDRESS", "SER_HOME", "MLFLOW_TRACKING_URI")  # of the user's envi
 
 
 def run_python(title: str, *words: object) -> None:
-    """Run Python in jobs/ with some words, its output on standard error.
+    """Run Python with some words, its output on standard error.
 
     Raises:
         CalledProcessError: it failed.
     """
     print(title, file=sys.stderr, flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in STATE}
-    subprocess.run([sys.executable, *map(str, words)], cwd=JOBS, env=environment, stdout=sys.stderr, check=True)
+    subprocess.run([sys.executable, *map(str, words)], env=environment, stdout=sys.stderr, check=True)

@@ -17,12 +17,12 @@ from statistics import median
 import numpy as np
 import onnxruntime
 import torch
-from _progress import counted
 from torch import Tensor, nn
 
-from benchmarks.child import run_python
-from benchmarks.inputs import recordings
-from benchmarks.result import Result
+from jobs.benchmarks.child import run_python
+from jobs.benchmarks.inputs import recordings
+from jobs.benchmarks.result import Result
+from jobs.shared.progress import counted
 from sermodels.audio import load
 from sermodels.build import build_student, build_teacher
 from sermodels.bundle import FINGERPRINT, WEIGHTS, Bundle, load_bundle, write_bundle

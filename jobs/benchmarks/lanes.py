@@ -22,11 +22,11 @@ from statistics import median
 from typing import NamedTuple
 
 import torch
-from _progress import counted
 from torch import Tensor
 
-from benchmarks.inputs import generated_store
-from benchmarks.result import Result
+from jobs.benchmarks.inputs import generated_store
+from jobs.benchmarks.result import Result
+from jobs.shared.progress import counted
 from sermodels.batches import Order, Source, draw_order
 from sermodels.build import build_student, build_teacher
 from sermodels.config import ChainConfig, StageName

@@ -29,9 +29,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from benchmarks.child import run_python
-from benchmarks.inputs import generated_store
-from benchmarks.result import Result
+from jobs.benchmarks.child import run_python
+from jobs.benchmarks.inputs import generated_store
+from jobs.benchmarks.result import Result
 from search.estimate import count_stages, distinct_stages, estimate_seconds
 from search.home import Home
 from search.plan import Plan, make_plan
@@ -78,7 +78,7 @@ def measure(scratch: Path, trials: int = TRIALS, emodb_rows: int = EMODB_ROWS) -
     store, home = generated_store(scratch / "small.arrow", ROWS), Home(root=scratch / "home")
     preset, figures = scratch / "preset.yaml", scratch / "figures.json"
     preset.write_text(dump_yaml(preset_of(trials, slots)))
-    run_python(f"a sweep of {trials} trials", "-m", "benchmarks.overhead", store, preset, home.root, figures)
+    run_python(f"a sweep of {trials} trials", "-m", "jobs.benchmarks.overhead", store, preset, home.root, figures)
     told = json.loads(figures.read_text())
     spans = spans_of(MlflowClient(home.tracking_uri))
     plan = make_plan(generated_store(scratch / "emodb-sized.arrow", emodb_rows), "cpu")

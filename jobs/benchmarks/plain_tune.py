@@ -1,6 +1,6 @@
 """The same search without this project: a Ray Tune script written the way Ray's PyTorch tutorial writes one.
 
-    python -m benchmarks.plain_tune TASK.json RESULTS.json     # in the folder jobs/
+    python -m jobs.benchmarks.plain_tune TASK.json RESULTS.json
 
 A Dataset decodes a recording and computes its view and log-mel image whenever it is asked for it; a function trains a
 configuration from its first epoch to its last; Tune runs that function for every point of a grid, as many at once as
@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from benchmarks.study import SPACE
+from jobs.benchmarks.study import SPACE
 from sermodels.audio import load
 from sermodels.build import build_student, build_teacher
 from sermodels.config import Augmentation, ChainConfig, FrontEnd

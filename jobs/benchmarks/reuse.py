@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from _progress import counted
 
-from benchmarks.result import Result
-from benchmarks.study import DISTINCT, Study, paper_sized
+from jobs.benchmarks.result import Result
+from jobs.benchmarks.study import DISTINCT, Study, paper_sized
+from jobs.shared.progress import counted
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config import STAGES, ChainConfig

@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from ray import tune
 
-from benchmarks.child import run_python
-from benchmarks.inputs import generated_store
-from benchmarks.memory import private_mb
-from benchmarks.overhead import spans_of
-from benchmarks.result import Result
+from jobs.benchmarks.child import run_python
+from jobs.benchmarks.inputs import generated_store
+from jobs.benchmarks.memory import private_mb
+from jobs.benchmarks.overhead import spans_of
+from jobs.benchmarks.result import Result
 from search.cluster import ray_session
 from search.home import Home
 from search.outcome import Outcome
@@ -152,7 +152,7 @@ def _open(path: Path, connection: Connection) -> None:
 def _sweep_apart(folder: Path, sampler: str, trials: int) -> dict[str, float]:
     """A sweep in a process of its own."""
     folder.mkdir()
-    run_python(f"{trials} trials by {sampler}", "-m", "benchmarks.scale", folder, sampler, trials)
+    run_python(f"{trials} trials by {sampler}", "-m", "jobs.benchmarks.scale", folder, sampler, trials)
     return json.loads((folder / "figures.json").read_text())
 
 

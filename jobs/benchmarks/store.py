@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from _progress import counted
 from torch import Tensor
 
-from benchmarks.inputs import generated_store, recordings
-from benchmarks.memory import private_mb
-from benchmarks.result import Result
+from jobs.benchmarks.inputs import generated_store, recordings
+from jobs.benchmarks.memory import private_mb
+from jobs.benchmarks.result import Result
+from jobs.shared.progress import counted
 from sermodels import audio
 from sermodels.batches import Order, Source, draw_order
 from sermodels.config import Augmentation, ChainConfig, FrontEnd

@@ -33,9 +33,9 @@ from typing import Any
 import numpy as np
 from mlflow import MlflowClient
 
-from benchmarks.child import JOBS, run_python
-from benchmarks.result import Result
-from benchmarks.study import DISTINCT, SPACE, Study, paper_sized
+from jobs.benchmarks.child import JOBS, run_python
+from jobs.benchmarks.result import Result
+from jobs.benchmarks.study import DISTINCT, SPACE, Study, paper_sized
 from search.home import Home
 from sermodels.batches import draw_order
 from sermodels.config import STAGES, ChainConfig, StageName
@@ -105,7 +105,7 @@ def measure(scratch: Path, study: Study | None = None) -> Result:
 def _run_plain(study: Study, store: Store, scratch: Path) -> Plain:
     task, results = scratch / "task.json", scratch / "plain.json"
     task.write_text(json.dumps(task_of(study, store, scratch)))
-    wall_s = _seconds_of("plain Ray Tune", "-m", "benchmarks.plain_tune", task, results)
+    wall_s = _seconds_of("plain Ray Tune", "-m", "jobs.benchmarks.plain_tune", task, results)
     trials = json.loads(results.read_text())
 
     def summed(part: str) -> dict[str, float]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from reproduction.systems import Book
-from reproduction.tables import Row
+from jobs.reproduction.systems import Book
+from jobs.reproduction.tables import Row
 from sermodels.build import Builder
 from sermodels.profile import count_macs, count_parameters
 

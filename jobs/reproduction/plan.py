@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reproduction.systems import PROTOCOLS, Book, Size, System
+from jobs.reproduction.systems import PROTOCOLS, Book, Size, System
 from search.stage_graph import Wanted
 from sermodels.errors import UserError
 from sermodels.networks import require_fit

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from reproduction.results import Results
+from jobs.reproduction.results import Results
 from search.stage_graph import Measured, Place, Wanted
 from sermodels.training_log import read_all
 

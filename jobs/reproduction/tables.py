@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reproduction.plan import is_ast
-from reproduction.results import pooled
-from reproduction.systems import Book, System
+from jobs.reproduction.plan import is_ast
+from jobs.reproduction.results import pooled
+from jobs.reproduction.systems import Book, System
 from search.stage_graph import Measured
 from sermodels.intervals import Interval, difference_over_speakers, over_speakers
 from sermodels.metrics import uar, wa

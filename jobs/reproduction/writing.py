@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result import machine
-
-from reproduction.complexity import complexity_rows
-from reproduction.plan import Plan
-from reproduction.results import Results
-from reproduction.tables import Row, accuracy_row, literature_rows, question_rows
+from jobs.benchmarks.result import machine
+from jobs.reproduction.complexity import complexity_rows
+from jobs.reproduction.plan import Plan
+from jobs.reproduction.results import Results
+from jobs.reproduction.tables import Row, accuracy_row, literature_rows, question_rows
 from sermodels.evaluate import chance
 from sermodels.files import replacing
 from sermodels.provenance import commit

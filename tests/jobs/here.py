@@ -17,7 +17,6 @@ def job_here(name: str, *words: object) -> CompletedProcess[str]:
     code = 0
     with pytest.MonkeyPatch.context() as changed, redirect_stdout(out), redirect_stderr(err):
         changed.setattr(sys, "argv", command)
-        changed.syspath_prepend(ROOT / "jobs")
         try:
             runpy.run_path(command[0], run_name="__main__")
         except SystemExit as end:

@@ -3,7 +3,6 @@
 import json
 import math
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,18 +10,11 @@ import pytest
 from sermodels.config import FrontEnd
 from sermodels.store import open_store
 
-JOBS = Path(__file__).parents[2] / "jobs"
-
-
-@pytest.fixture(autouse=True)
-def _jobs_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(JOBS))
-
 
 @pytest.fixture
 def result():
     """Build a result from a few of its fields."""
-    from benchmarks.result import Result
+    from jobs.benchmarks.result import Result
 
     def build(value: float, required: str, further: tuple = ()) -> Result:
         return Result(
@@ -42,13 +34,13 @@ def result():
 @pytest.fixture
 def job(tmp_path, monkeypatch, capsys):
     """Run the job in this process on a result that is already there: (exit code, stdout, stderr)."""
-    from _cli import run
-    from benchmark import Args, main
+    from jobs.benchmark import Args, main
+    from jobs.shared.cli import run
 
     def call(found, *words: object) -> tuple[int, str, str]:
-        module = ModuleType("benchmarks.reuse")
+        module = ModuleType("jobs.benchmarks.reuse")
         module.measure = lambda scratch: found if scratch.is_dir() else None
-        monkeypatch.setitem(sys.modules, "benchmarks.reuse", module)
+        monkeypatch.setitem(sys.modules, "jobs.benchmarks.reuse", module)
         monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, words)])
         try:
             run(main, Args)
@@ -121,7 +113,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(j
 
 
 def test_a_generated_store_is_a_valid_one(tmp_path):
-    from benchmarks.inputs import generated_store
+    from jobs.benchmarks.inputs import generated_store
 
     small = FrontEnd(clip_s=0.5, n_mels=16, width=8)
     store = open_store(generated_store(tmp_path / "small.arrow", 1200, small))

@@ -1,7 +1,5 @@
 """The benchmark `deploy`, with tiny networks: that its figures fit and both sides answer the same. No times."""
 
-from pathlib import Path
-
 import pytest
 
 from sermodels.build import build_student
@@ -26,13 +24,8 @@ AST = ChainConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def _jobs_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "jobs"))
-
-
 def test_every_ratio_is_that_of_its_parts(tmp_path):
-    from benchmarks.deploy import measure
+    from jobs.benchmarks.deploy import measure
 
     teacher = measure(tmp_path, CONFIG, AST, FRONTEND, rounds=1)  # raises if an answer differs
     ast, alone, whole = teacher.further
@@ -54,7 +47,7 @@ def test_every_ratio_is_that_of_its_parts(tmp_path):
 
 
 def test_a_graph_that_answers_otherwise_is_not_timed(tmp_path, monkeypatch):
-    from benchmarks import deploy
+    from jobs.benchmarks import deploy
 
     def of_another(network, frontend, emotions):
         other = build_student(CONFIG, (frontend.n_mels, frontend.width), len(emotions), seed=1)
@@ -68,7 +61,7 @@ def test_a_graph_that_answers_otherwise_is_not_timed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("difference", [1e-3, float("nan")])
 def test_a_difference_above_what_is_allowed_is_refused(difference):
-    from benchmarks.deploy import _check
+    from jobs.benchmarks.deploy import _check
 
     _check("logits", 9e-5, 1e-4)
     with pytest.raises(ArithmeticError, match="the logits differ"):
@@ -76,7 +69,7 @@ def test_a_difference_above_what_is_allowed_is_refused(difference):
 
 
 def test_the_first_call_of_a_turn_counts_only_if_it_is_the_only_one(monkeypatch):
-    from benchmarks import deploy
+    from jobs.benchmarks import deploy
 
     monkeypatch.setattr(deploy.time, "perf_counter", iter([0.0, 0.07, 1.0, 1.02, 2.0, 2.03]).__next__)
     assert deploy._turn(lambda: None) == pytest.approx([0.02, 0.03])

@@ -1,20 +1,14 @@
 """The benchmark `lanes`, with tiny networks: that its figures fit and all ways train the same. No times."""
 
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from sermodels.build import build_student
 
 
-@pytest.fixture(autouse=True)
-def _jobs_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "jobs"))
-
-
 def test_every_ratio_is_that_of_its_parts(tmp_path, tiny_config):
-    from benchmarks.lanes import measure
+    from jobs.benchmarks.lanes import measure
 
     student = measure(tmp_path, tiny_config(), lanes=(1, 3), rounds=1)  # raises if the losses differ
     (teacher,) = student.further
@@ -32,7 +26,7 @@ def test_every_ratio_is_that_of_its_parts(tmp_path, tiny_config):
 
 
 def test_lanes_that_train_otherwise_are_not_timed(tmp_path, tiny_config, monkeypatch):
-    from benchmarks import lanes
+    from jobs.benchmarks import lanes
 
     seeds = count()
     monkeypatch.setattr(

@@ -1,7 +1,5 @@
 """The benchmarks `reuse` and `sweep`, with tiny networks: that both sides of each train the same. No times."""
 
-from pathlib import Path
-
 import pytest
 
 from sermodels.cache import StageCache
@@ -22,20 +20,15 @@ TINY = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _jobs_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "jobs"))
-
-
 @pytest.fixture
 def study():
-    from benchmarks.study import Study
+    from jobs.benchmarks.study import Study
 
     return Study(chain=TINY, frontend=FrontEnd(clip_s=2.0, n_fft=512, n_mels=32, width=32))
 
 
 def test_the_study_holds_as_many_distinct_stages_as_it_says(study):
-    from benchmarks.study import DISTINCT
+    from jobs.benchmarks.study import DISTINCT
 
     configs = study.configurations()
     for stage in STAGES:
@@ -44,7 +37,7 @@ def test_the_study_holds_as_many_distinct_stages_as_it_says(study):
 
 
 def test_reuse_gives_a_result_only_where_sharing_changes_nothing(study, tmp_path):
-    from benchmarks.reuse import measure
+    from jobs.benchmarks.reuse import measure
 
     result = measure(tmp_path, study)  # raises if a bit differs
     parts = result.parts
@@ -55,8 +48,8 @@ def test_reuse_gives_a_result_only_where_sharing_changes_nothing(study, tmp_path
 
 
 def test_the_plain_script_trains_what_the_chain_trains(study, tmp_path, monkeypatch):
-    from benchmarks import plain_tune
-    from benchmarks.sweep import task_of
+    from jobs.benchmarks import plain_tune
+    from jobs.benchmarks.sweep import task_of
 
     reports, epochs = [], []
     monkeypatch.setattr(plain_tune.tune, "report", reports.append)  # there is no Tune in this process
@@ -73,7 +66,7 @@ def test_the_plain_script_trains_what_the_chain_trains(study, tmp_path, monkeypa
 
 
 def test_what_is_saved_and_what_is_needed_make_up_all_core_seconds():
-    from benchmarks.sweep import Plain
+    from jobs.benchmarks.sweep import Plain
 
     plain = Plain(
         wall_s=60.0,

@@ -1,26 +1,20 @@
 """The benchmarks `overhead` and `scale`, at tiny sizes: that what they add up is right. No times."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from search.study import open_study
 
 
-@pytest.fixture(autouse=True)
-def _jobs_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "jobs"))
-
-
 def spans(*pairs):
-    from benchmarks.overhead import Span
+    from jobs.benchmarks.overhead import Span
 
     return [Span(start=start, end=end, trained_s=1.0, duration_s=1.5) for start, end in pairs]
 
 
 def test_overhead_of_a_short_sweep_is_made_up_of_its_parts(tmp_path):
-    from benchmarks.overhead import measure
+    from jobs.benchmarks.overhead import measure
 
     result = measure(tmp_path, trials=8, emodb_rows=280)
     parts, (share,) = result.parts, result.further
@@ -35,7 +29,7 @@ def test_overhead_of_a_short_sweep_is_made_up_of_its_parts(tmp_path):
 
 
 def test_all_slots_work_from_the_first_moment_when_as_many_trials_are_under_way():
-    from benchmarks.overhead import all_work_from
+    from jobs.benchmarks.overhead import all_work_from
 
     assert all_work_from(spans((0, 4), (5, 9), (7, 8), (8, 9)), slots=2) == 7
     assert all_work_from(spans((0, 4), (5, 9)), slots=1) == 0
@@ -49,7 +43,7 @@ def test_of_a_trial_that_was_under_way_only_the_rest_counts():
 
 
 def test_scale_measures_every_size_and_names_the_largest_exponent(tmp_path, monkeypatch):
-    from benchmarks import scale
+    from jobs.benchmarks import scale
 
     monkeypatch.setattr(
         scale, "_sweep_apart", lambda folder, sampler, n: {"trials_s": 0.1 * n**3, "driver_gains_mb": 0.5 * n}
@@ -63,9 +57,9 @@ def test_scale_measures_every_size_and_names_the_largest_exponent(tmp_path, monk
 
 
 def test_a_sweep_of_instant_trials_goes_through_tune_journal_and_tracking(tmp_path):
-    from benchmarks.child import run_python
+    from jobs.benchmarks.child import run_python
 
-    run_python("3 instant trials", "-m", "benchmarks.scale", tmp_path, "tpe", 3)
+    run_python("3 instant trials", "-m", "jobs.benchmarks.scale", tmp_path, "tpe", 3)
     study = open_study(tmp_path / "studies" / "scale.journal", "scale")
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
     found = json.loads((tmp_path / "figures.json").read_text())  # written only if MLflow has all three
@@ -73,7 +67,7 @@ def test_a_sweep_of_instant_trials_goes_through_tune_journal_and_tracking(tmp_pa
 
 
 def test_exponent_of_linear_and_quadratic_growth():
-    from benchmarks.scale import exponent
+    from jobs.benchmarks.scale import exponent
 
     assert exponent([10, 100, 1000], [3, 30, 300]) == pytest.approx(1)
     assert exponent([10, 100, 1000], [1, 100, 10_000]) == pytest.approx(2)

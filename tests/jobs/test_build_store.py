@@ -19,10 +19,9 @@ Job = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def job(tmp_path, monkeypatch, capsys) -> Job:
     """Run the job's main in this process and in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.syspath_prepend(str(JOBS))
     monkeypatch.chdir(tmp_path)
-    from _cli import run
-    from build_store import Args, main
+    from jobs.build_store import Args, main
+    from jobs.shared.cli import run
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["build_store.py", *map(str, words)])
@@ -137,7 +136,7 @@ COLOURED_BOX = UTF8_BOX.replace("│", "\x1b[31m│\x1b[0m").replace("--seed", "
 
 @pytest.mark.parametrize("box", [UTF8_BOX, ASCII_BOX, COLOURED_BOX])
 def test_boxes_of_the_parser_become_one_line(job, box):
-    from _cli import _one_line
+    from jobs.shared.parsing import _one_line
 
     assert _one_line(box) == "Error parsing --seed: not a number"
 
@@ -150,8 +149,8 @@ def test_help_shows_the_commands(job):
 
 
 def test_interrupt_ends_with_130(job, monkeypatch, capsys):
-    from _cli import run
-    from build_store import Args
+    from jobs.build_store import Args
+    from jobs.shared.cli import run
 
     def interrupted(args: Args) -> None:
         raise KeyboardInterrupt
@@ -163,11 +162,11 @@ def test_interrupt_ends_with_130(job, monkeypatch, capsys):
 
 
 def test_progress_is_plain_lines_outside_a_terminal(job, monkeypatch, capsys):
-    import _progress
+    from jobs.shared import progress
 
-    monkeypatch.setattr(_progress, "LINE_EVERY_S", 0.0)
-    with _progress.counted("clips") as progress:
-        progress(3, 7)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    with progress.counted("clips") as clips:
+        clips(3, 7)
     assert capsys.readouterr().err == "clips: 3 of 7 after 0 s\n"
 
 

@@ -151,7 +151,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(model, studio):
 
 
 def test_pytorch_is_not_imported(model, wav):
-    code = "import runpy, sys; sys.path.insert(0, 'jobs'); sys.argv = sys.argv[1:]; "
+    code = "import runpy, sys; sys.argv = sys.argv[1:]; "
     code += "runpy.run_path(sys.argv[0], run_name='__main__'); print('torch' in sys.modules)"
     command = [sys.executable, "-c", code, "jobs/predict.py", model, wav]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment(), check=True)

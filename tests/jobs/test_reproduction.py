@@ -3,7 +3,6 @@
 import csv
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +10,10 @@ import pytest
 from sermodels.config import Lane
 from sermodels.errors import UserError
 
-JOBS = Path(__file__).parents[2] / "jobs"
-
-
-@pytest.fixture(autouse=True)
-def _jobs_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(JOBS))
-
 
 @pytest.fixture
 def book():
-    from reproduction.systems import read_book
+    from jobs.reproduction.systems import read_book
 
     return read_book()
 
@@ -46,7 +38,7 @@ def lane(fold=0, seed=0, hits=(5, 5), speakers=("a", "b"), **changes):
 
 
 def row_of(book, name, lanes, *, folds=2, protocol="speaker"):
-    from reproduction.tables import accuracy_row
+    from jobs.reproduction.tables import accuracy_row
 
     return accuracy_row(name, book.system(name), lanes, folds=folds, corpus="emodb", protocol=protocol)
 
@@ -54,7 +46,7 @@ def row_of(book, name, lanes, *, folds=2, protocol="speaker"):
 @pytest.fixture
 def plan(book, store, tmp_path):
     """Makes a plan on a store whose images are said to be the paper's in size."""
-    from reproduction.plan import Plan
+    from jobs.reproduction.plan import Plan
 
     def make(**changes):
         usual = {"address": None, "stores": tmp_path, "protocol": "speaker", "size": "reduced", "folds": (0, 1)}
@@ -66,7 +58,7 @@ def plan(book, store, tmp_path):
 
 def test_rows_are_of_complete_seeds(plan, tmp_path):
     """A seed of which one fold is missing would weigh the others' speakers double."""
-    from reproduction.results import Results
+    from jobs.reproduction.results import Results
 
     wanted, results = plan().wanted("student"), Results(tmp_path / "measured.json")
     lanes = {(f, s): wanted.of_lane(Lane(f, s)).id for f in range(3) for s in range(3)}
@@ -116,7 +108,7 @@ def test_weights_belong_to_the_ast_of_their_width(plan, tmp_path):
 
 
 def test_the_usual_folds_hear_everybody_once(store):
-    from reproduction.plan import usual_folds
+    from jobs.reproduction.plan import usual_folds
 
     assert usual_folds(store, "speaker") == usual_folds(store, "loso") == (0, 1, 2, 3, 4)
     sentence = np.resize(np.array(["one", "two", "three"], dtype=object), len(store.speaker))
@@ -177,7 +169,7 @@ def test_a_row_of_some_folds_says_so_and_is_not_compared(book):
 
 
 def test_what_was_not_trained_says_so_beside_the_papers_figure(book):
-    from reproduction.tables import literature_rows
+    from jobs.reproduction.tables import literature_rows
 
     row = row_of(book, "septr-1", [])
     assert (row["note"], row["printed_wa"]) == ("not trained here", 92.75)
@@ -188,7 +180,7 @@ def test_what_was_not_trained_says_so_beside_the_papers_figure(book):
 
 
 def test_questions_are_answered_on_common_lanes_only_and_doubt_is_said(book):
-    from reproduction.tables import question_rows
+    from jobs.reproduction.tables import question_rows
 
     speakers = tuple("abcdefgh")
 
@@ -212,7 +204,7 @@ def test_questions_are_answered_on_common_lanes_only_and_doubt_is_said(book):
 
 
 def test_files_hold_the_same_rows(book, tmp_path):
-    from reproduction.writing import ACCURACY, markdown, write
+    from jobs.reproduction.writing import ACCURACY, markdown, write
 
     rows = [row_of(book, "teacher", [lane(0), lane(1, speakers=("c", "d"))]), row_of(book, "ast", [])]
     text = markdown("Title", ACCURACY, rows, ["A remark."])
@@ -230,7 +222,7 @@ def test_files_hold_the_same_rows(book, tmp_path):
 
 
 def test_complexity_of_a_small_network_is_that_of_its_configuration(book):
-    from reproduction.complexity import complexity_row
+    from jobs.reproduction.complexity import complexity_row
 
     row = complexity_row(book, "student")
     assert row["parameters"] == 1_417_991
@@ -239,7 +231,7 @@ def test_complexity_of_a_small_network_is_that_of_its_configuration(book):
 
 
 def test_results_of_another_program_are_refused(tmp_path):
-    from reproduction.results import Results
+    from jobs.reproduction.results import Results
 
     (tmp_path / "measured.json").write_text(json.dumps({"a": {"confusion": {}}}))
     with pytest.raises(UserError, match=r"measured\.json: a has no best_epoch: not results of jobs/paper.py"):
@@ -250,7 +242,7 @@ def test_results_of_another_program_are_refused(tmp_path):
 
 
 def test_two_runs_add_to_one_file(tmp_path):
-    from reproduction.results import Results
+    from jobs.reproduction.results import Results
 
     one, other = (Results(tmp_path / "measured.json") for _ in range(2))
     one.add({"a": lane(0)})

@@ -1,4 +1,4 @@
-"""Imports go one way, jobs → search → sermodels, and sermodels stands without Ray, MLflow and Optuna."""
+"""Imports go one way, jobs → search → sermodels, by public names; sermodels stands without Ray, MLflow and Optuna."""
 
 import ast
 import subprocess
@@ -41,6 +41,22 @@ def test_no_source_file_imports_what_stands_above_it(package):
     assert sources(package)
     found = {str(path.relative_to(ROOT)): set(imported(path)) & ABOVE[package] for path in sources(package)}
     assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_jobs_import_each_other_by_public_names_of_the_package():
+    """Not as top-level modules, which are there only while the folder of a script leads sys.path."""
+    own = {path.stem for path in (ROOT / "jobs").iterdir()}
+    for path in sources("jobs"):
+        assert not set(imported(path)) & own, path
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [*node.module.split("."), *(alias.name for alias in node.names)]
+                assert not [name for name in names if name.startswith("_") and name != "__future__"], path
+
+
+@pytest.mark.parametrize("package", ["jobs", "search", "sermodels"])
+def test_no_source_file_changes_the_path_of_imports(package):
+    assert [path for path in sources(package) if "sys.path" in path.read_text(encoding="utf-8")] == []
 
 
 def test_importing_all_of_sermodels_loads_nothing_of_what_stands_above_it():

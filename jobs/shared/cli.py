@@ -1,30 +1,42 @@
 """What all jobs share: the command line, one line for a mistake, the exit code."""
 
-import contextlib
 import errno
-import io
 import os
-import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from itertools import dropwhile, takewhile, zip_longest
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
-
-import tyro
 
 from sermodels.errors import UserError
 
 Args = TypeVar("Args")
 
 
-def run(main: Callable[[Args], None], args_type: type[Args], bare: Mapping[str, tuple[str, ...]] | None = None) -> None:
+def run(
+    main: Callable[[Args], None], args_type: type[Args], words: Sequence[str] | None = None, prog: str | None = None
+) -> None:
     """Parse the command line and call `main`; the docstring of its module is the help text.
 
     Args:
         main: the job.
-        args_type: a dataclass, one flag a field.
-        bare: flags that may stand without a value → their values, the first being the one that is meant then.
+        args_type: a dataclass, one flag a field; see `parse`.
+        words: the command line behind the name of the program; None: that of this process.
+        prog: the name of the program in help and errors; None: the path of the script.
+
+    Raises:
+        SystemExit: see `exit_codes`.
+    """
+    from jobs.shared.parsing import parse  # `ser` alone does without tyro, which takes 0.1 s
+
+    with exit_codes():
+        description = sys.modules[main.__module__].__doc__ or ""
+        main(parse(args_type, sys.argv[1:] if words is None else words, description, prog))
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """End the process as a job ends: a mistake is one line, not a traceback.
 
     Raises:
         SystemExit: code 2 after one line on standard error for a mistake of the user or a full disk, 130 after Ctrl-C
@@ -32,8 +44,7 @@ def run(main: Callable[[Args], None], args_type: type[Args], bare: Mapping[str, 
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is open gets closed
     try:
-        args = _completed(sys.argv[1:], bare or {})
-        main(_parse(args_type, args, sys.modules[main.__module__].__doc__ or ""))
+        yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -66,36 +77,3 @@ def words(options: Iterable[str]) -> dict[str, int | str]:
             raise UserError(f"command line: {word!r} is not of the form key=value")
         result[key] = int(text) if text.isdecimal() else text
     return result
-
-
-def _completed(args: list[str], bare: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """The command line with the values that were left out."""
-    whole = []
-    for arg, following in zip_longest(args, args[1:]):
-        whole.append(arg)
-        if arg in bare and following not in bare[arg]:
-            whole.append(bare[arg][0])
-    return whole
-
-
-def _parse(args_type: type[Args], args: list[str], description: str) -> Args:
-    shown = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(shown):
-            return tyro.cli(args_type, args=args, description=description, config=(tyro.conf.FlagCreatePairsOff,))
-    except SystemExit as end:
-        if end.code:
-            print(f"error: {_one_line(shown.getvalue())}; see --help", file=sys.stderr)
-        raise
-
-
-def _one_line(box: str) -> str:
-    """The message of tyro's box, drawn in UTF-8 or ASCII: what stands under its title, down to the next rule."""
-    _title, *lines = re.sub(r"\x1b\[[\d;]*m", "", box).strip().splitlines()
-    rows = [line.strip(" │╰╯") for line in lines]
-    message = takewhile(_is_text, dropwhile(lambda row: not _is_text(row), rows))
-    return " ".join(message).rstrip(".") or box.strip()
-
-
-def _is_text(row: str) -> bool:
-    return bool(row.strip("─-"))

@@ -21,7 +21,7 @@ def is_supervised() -> bool:
 def supervise() -> int:
     """Run this command in a process of its own, again and again until it ends properly; its exit code."""
     for _ in range(MOST_DEATHS):
-        child = subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, PARENT: str(os.getpid())})
+        child = subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env={**os.environ, PARENT: str(os.getpid())})
         try:
             code = child.wait()
         except KeyboardInterrupt:  # Ctrl-C, which a terminal sends to both, or SIGTERM, which only we get

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from _progress import counted
-
+from jobs.shared.progress import counted
 from sermodels.store_fetch import local_store
 
 

@@ -1,0 +1,1 @@
+"""What several jobs need: the command line, devices, stores, progress, tables."""
