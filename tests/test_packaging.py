@@ -3,10 +3,13 @@
 import shutil
 import subprocess
 import sys
-from importlib.metadata import packages_distributions
+import tomllib
+from importlib.metadata import EntryPoint, packages_distributions
 from pathlib import Path
 
 import pytest
+
+from jobs.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("jobs", "search", "sermodels")
@@ -33,6 +36,19 @@ def files(root: Path) -> set[Path]:
 def test_every_file_of_every_package_is_installed_whatever_it_holds(installed):
     assert {path.suffix for path in files(installed)} == {".py", ".yaml", ".j2"}
     assert files(installed) == files(ROOT)
+
+
+def test_jobs_run_as_installed(installed, tmp_path):
+    for words in (["-m", "jobs"], [installed / "jobs" / "report.py", "--help"]):
+        command = [sys.executable, *words]
+        env = {"PYTHONPATH": str(installed)}
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+        assert "The report of a sweep as one HTML file" in done.stdout
+
+
+def test_ser_is_a_command():
+    value = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["ser"]
+    assert EntryPoint(name="ser", value=value, group="console_scripts").load() is main
 
 
 def test_no_script_hides_a_library():
