@@ -1,14 +1,13 @@
 """The connection to Ray: a cluster's, or a Ray of our own on this machine."""
 
-import logging
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
-from ray._private import ray_constants
 
+from search.library_internals import hush_tune, ray_on_loopback
 from sermodels.errors import UserError
 
 SETTINGS = {
@@ -50,7 +49,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         UserError: no cluster answers at the address.
     """
     os.environ.update(SETTINGS)
-    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses the tables, which nobody reads
+    hush_tune()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     address = address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": "warning"}
@@ -62,23 +61,10 @@ def ray_session(address: str | None) -> Iterator[None]:
                 f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}"
             ) from None
     else:
-        with _on_loopback():
+        with ray_on_loopback():
             ray.init(address="local", include_dashboard=False, **quiet)
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would abort the process
     try:
         yield
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Have Ray's servers, started in the block, listen on 127.0.0.1 alone, as Ray itself does on other systems."""
-    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False  # of the servers' processes, and of this one
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before[1]
-        os.environ.pop(name) if before[0] is None else os.environ.update({name: before[0]})

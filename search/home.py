@@ -1,9 +1,9 @@
 """The one folder that holds all state of searches, and what lies where in it."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.library_internals import in_ray_job
 from sermodels.errors import UserError
 
 
@@ -62,7 +62,7 @@ def outside_a_job(flag: str, folder: Path) -> Path:
     Raises:
         UserError: a relative folder inside a Ray job.
     """
-    if not folder.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if not folder.is_absolute() and in_ray_job():
         raise UserError(
             f"{flag} {folder}: a Ray job runs in a temporary copy of the project, and what it writes there is lost; "
             f"give an absolute folder that every node sees, such as {flag} {Path.home() / 'ser-runs'}"

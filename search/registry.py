@@ -6,7 +6,6 @@ winner's figure is the best of so many, and a little too good.
 """
 
 import json
-import logging
 import math
 import os
 import statistics
@@ -26,6 +25,7 @@ from mlflow.exceptions import MlflowException
 import sermodels
 from search import serving
 from search.lane_scores import LaneScores, from_json, to_json
+from search.library_internals import hush_mlflow
 from search.report.noise import lead
 from sermodels.bundle import FINGERPRINT, load_bundle
 from sermodels.credentials import without_credentials
@@ -74,7 +74,7 @@ def register(client: MlflowClient, run: Run, folder: Path, name: str, *, force: 
         UserError: the registry refuses.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a few small files
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells what it is about to do
+    hush_mlflow()
     try:
         tags = _tags(folder)
         own = _of_run(client, name, run.info.run_id) or _new_version(client, run, folder, name, tags)

@@ -6,7 +6,10 @@ import optuna
 from optuna.trial import FrozenTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
+from search.library_internals import replay
 from search.plan import Plan
+
+EPOCH = "student_epoch"  # in a trial's results
 
 
 def scheduler(plan: Plan, study: optuna.Study) -> TrialScheduler:
@@ -21,7 +24,7 @@ def scheduler(plan: Plan, study: optuna.Study) -> TrialScheduler:
     longest = max(config.student.epochs for config in plan.configurations())
     return _Asha(
         _judged(study),
-        time_attr="student_epoch",
+        time_attr=EPOCH,
         max_t=max(longest - 1, plan.preset.grace_epochs),  # after the last epoch there is nothing left to save
         grace_period=plan.preset.grace_epochs,
         reduction_factor=plan.preset.reduction_factor,
@@ -39,21 +42,11 @@ class _Asha(AsyncHyperBandScheduler):
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Called by Tune before the first trial; scores mean nothing before it."""
         known = super().set_search_properties(metric, mode, **spec)
-        for trial in map(_Past, self._past):
-            self.on_trial_add(None, trial)
-            for epoch, score in sorted(trial.scores.items()):
-                self.on_trial_result(None, trial, {self._time_attr: epoch, self._metric: score})
-            self.on_trial_remove(None, trial)
+        for trial in self._past:
+            scores = sorted(trial.intermediate_values.items())
+            replay(self, f"past-{trial.number}", [{EPOCH: epoch, metric: score} for epoch, score in scores])
         self._past = []
         return known
-
-
-class _Past:
-    """What ASHA asks of a trial, and the scores that it reported."""
-
-    def __init__(self, trial: FrozenTrial):
-        self.trial_id = f"past-{trial.number}"
-        self.scores = trial.intermediate_values
 
 
 def _judged(study: optuna.Study) -> list[FrozenTrial]:

@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from search.lane_scores import LaneScores, from_json, to_json
+from search.library_internals import NumberedTrials, journal_lock
 from search.space import Space
 from sermodels.errors import UserError
 from sermodels.files import whole_lines
@@ -60,7 +61,7 @@ def mend(path: Path) -> None:
 
     Only for the one process that may write it.
     """
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    journal_lock(path).unlink(missing_ok=True)
     with path.open("r+b") as file:
         file.truncate(whole_lines(file.fileno()))
 
@@ -100,12 +101,13 @@ def failures(study: optuna.Study) -> list[FrozenTrial]:
 
 
 class Ledger:
-    """A study with what Optuna offers on its storage alone: writing to a trial known by its number."""
+    """A study whose trials are written to by number."""
 
     def __init__(self, path: Path, name: str):
         """Open the study `name` of the journal at `path`."""
-        self._storage = _journal(path)
-        self.study = _load(self._storage, path, name)
+        storage = _journal(path)
+        self.study = _load(storage, path, name)
+        self._trials = NumberedTrials(storage, name)
 
     def ended(self) -> dict[str, int]:
         """Key of the params → number of each trial that has ended; not of copies, nor of those to be trained again."""
@@ -120,17 +122,17 @@ class Ledger:
 
     def note(self, number: int, student_epoch: int, score: float) -> None:
         """Record the score of a student epoch, once: a restarted trial reports epochs again."""
-        if student_epoch not in self._trial(number).intermediate_values:
-            self._storage.set_trial_intermediate_value(self._id(number), student_epoch, score)
+        if student_epoch not in self._trials[number].intermediate_values:
+            self._trials.note(number, student_epoch, score)
 
     def annotate(self, number: int, attributes: Mapping[str, Any]) -> None:
         """Add user attributes to a trial that has not ended."""
         for name, value in attributes.items():
-            self._storage.set_trial_user_attr(self._id(number), name, value)
+            self._trials.annotate(number, name, value)
 
     def tell_copy(self, copy: int, number: int) -> None:
         """Tell of a copy what was told of the trial `number`."""
-        original = self._trial(number)
+        original = self._trials[number]
         if (step := original.last_step) is not None:
             self.note(copy, step, original.intermediate_values[step])
         self.study.tell(copy, original.value if original.state == TrialState.COMPLETE else None, original.state)
@@ -165,14 +167,6 @@ class Ledger:
         self.study.set_user_attr("confirmed_lanes", {key: to_json(scores) for key, scores in all_lanes.items()})
         self.study.set_user_attr("confirmed", {**confirmed(self.study), key: score})
 
-    def _trial(self, number: int) -> FrozenTrial:
-        return self._storage.get_trial(self._id(number))
-
-    def _id(self, number: int) -> int:
-        """Numbers count within a study, ids over all studies of a journal."""
-        study = self._storage.get_study_id_from_name(self.study.study_name)
-        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
-
 
 def _journal(path: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(path)))
@@ -182,5 +176,5 @@ def _load(storage: JournalStorage, path: Path, name: str) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        names = ", ".join(study.study_name for study in storage.get_all_studies())
+        names = ", ".join(optuna.get_all_study_names(storage))
         raise UserError(f"{path}: no sweep named {name!r}; it holds {names or 'none'}") from None

@@ -1,9 +1,9 @@
 """A sweep in Markdown, as its run in MLflow opens: who won, the ten best, who was heard, what was saved, what next."""
 
+from search.library_internals import shared_view_link
 from search.report.noise import lead
 from search.report.outcome import SweepOutcome, TrialOutcome
 from search.tracking.runs import EXPERIMENT
-from search.tracking.view import view_link
 
 MOST_ROWS = 10
 MOST_SPEAKERS = 12  # named on a side
@@ -65,7 +65,7 @@ def _winner(sweep: SweepOutcome) -> str:
 
 
 def _links(sweep: SweepOutcome) -> str:
-    comparison = f"[Compare the trials]({view_link(EXPERIMENT, sweep.key)})"
+    comparison = f"[Compare the trials]({shared_view_link(EXPERIMENT, sweep.key)})"
     return f"{comparison} · report: `report/report.html` among the artifacts" if sweep.winner else comparison
 
 

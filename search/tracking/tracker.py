@@ -21,11 +21,12 @@ from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from search.library_internals import TRAINING_EXPERIMENT, hush_mlflow, shared_view_link
 from search.outcome import Outcome
 from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Record, Text, View
 from search.tracking.runs import EXPERIMENT as EXPERIMENT_ID
 from search.tracking.runs import OUTCOME
-from search.tracking.view import view_link, view_tag
+from search.tracking.view import view_tag
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.provenance import commit
@@ -34,8 +35,7 @@ logger = logging.getLogger(__name__)
 
 EXPERIMENT = "ser-search"
 NOTE = "mlflow.note.content"  # tag: what a page opens with
-ABOUT = {  # tags of the experiment; the first has MLflow show what belongs to training, not to chats
-    "mlflow.experimentKind": "custom_model_development",
+ABOUT = TRAINING_EXPERIMENT | {  # tags of the experiment
     NOTE: "Searches for speech emotion recognition: a run for each sweep, its trials below it.",
 }
 SWEEP, KIND, KEY = "ser.sweep", "ser.kind", "ser.key"
@@ -74,7 +74,7 @@ class Tracker:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines at the end of each run
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every database it makes
+        hush_mlflow()
         check_reachable(self.address)
         try:
             with _alone(self.address):
@@ -131,7 +131,7 @@ class Tracker:
 
     def comparison(self, sweep_key: str) -> str | None:
         """Where the page compares the trials of a sweep, behind the server's address; None: it was never reached."""
-        return view_link(self._experiment, sweep_key) if self._experiment else None
+        return shared_view_link(self._experiment, sweep_key) if self._experiment else None
 
     def find_sweep(self, name: str) -> Run:
         """The latest parent run of a sweep.

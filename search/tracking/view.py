@@ -1,19 +1,14 @@
 """The comparison of a sweep's trials as a saved view of MLflow's page: parallel coordinates first, then stage by stage.
 
-A view is a tag of the experiment, in the form that MLflow's own "Save as new view" writes (3.17). A server that knows
-no such views shows its usual charts.
+A view is a tag of the experiment. What MLflow expects in it is in library_internals.py; what is shown is chosen here.
 """
 
-import base64
-import json
-import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlencode
 
+from search.library_internals import chart_section, metric_chart, parallel_chart, runs_page, shared_view
 from sermodels.config import STAGES
 
-TAG = "mlflow.sharedViewState."  # + key of the view
 SCORE = "val_uar"
 WIDE = "hyperparameters"  # the section of the parallel coordinates alone
 SECTIONS: Mapping[str, tuple[str, ...]] = {  # title → metrics, each a chart; MLflow adds all others of a stage
@@ -34,58 +29,21 @@ def view_tag(key: str, sweep: str, params: Iterable[str], time_ms: int) -> tuple
         params: the axes of the parallel coordinates, before the score.
         time_ms: since 1970.
     """
-    text = json.dumps(_state(sweep, params), separators=(",", ":"))
-    state = "deflate;" + base64.b64encode(zlib.compress(text.encode())).decode()
-    about = {"name": f"trials of {sweep}", "createdAt": time_ms, "updatedAt": time_ms, "state": state}
-    return TAG + key, json.dumps(about)
+    return shared_view(key, f"trials of {sweep}", time_ms, view_state(sweep, list(params)))
 
 
-def view_link(experiment: str, key: str) -> str:
-    """Where the view is on a tracking server's page, behind its address."""
-    asked = {"workflowType": "machine_learning", "viewStateShareKey": key, "compareRunsMode": "CHART"}
-    return f"#/experiments/{experiment}/runs?{urlencode(asked)}"
-
-
-def _state(sweep: str, params: Iterable[str]) -> dict[str, Any]:
+def view_state(sweep: str, params: list[str]) -> dict[str, Any]:
     """What the page shows: which runs, in which order, and which charts."""
-    return {
-        "searchFilter": f"tags.`ser.kind` = 'trial' and tags.`ser.sweep` = '{sweep}' and status = 'FINISHED'",
-        "orderByKey": f"metrics.`{SCORE}`",
-        "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
-        "selectedColumns": [f"metrics.`{SCORE}`", *(f"params.`{name}`" for name in params)],
-        "runsHiddenMode": "FIRST_20_RUNS",
-        "hideEmptyCharts": True,
-        "isAccordionReordered": True,
-        "groupBy": None,
-        "compareRunSections": [_section(title) for title in SECTIONS],
-        "compareRunCharts": [_parallel(list(params)), *(_chart(s, m) for s, names in SECTIONS.items() for m in names)],
-    }
-
-
-def _section(title: str) -> dict[str, Any]:
-    shape = {"columns": 1, "cardHeight": 420} if title == WIDE else {}
-    about = {"uuid": title, "name": title, "display": True, "isReordered": False}
-    return about | {"deleted": False, "isGenerated": False} | shape
-
-
-def _parallel(params: list[str]) -> dict[str, Any]:
-    axes = {"selectedParams": params, "selectedMetrics": [SCORE], "showAllRuns": True}
-    return _drawn("parallel", WIDE, "PARALLEL") | axes
-
-
-def _chart(section: str, metric: str) -> dict[str, Any]:
-    name = metric.rpartition("/")[2]
-    if section in STAGES:
-        lines = {"xAxisKey": "step", "yAxisKey": "metric", "selectedXAxisMetricKey": "", "yAxisExpressions": []}
-        lines |= {"scaleType": "linear", "xAxisScaleType": "linear", "lineSmoothness": 0, "range": {}}
-        return _drawn(metric, section, "LINE") | {"metricKey": metric, "displayName": name} | lines
-    return _drawn(metric, section, "BAR") | {"metricKey": metric, "displayName": name}
-
-
-def _drawn(uuid: str, section: str, kind: str) -> dict[str, Any]:
-    about = {"type": kind, "runsCountToCompare": 20, "deleted": False, "isGenerated": False}
-    return {"uuid": uuid, "metricSectionId": section, **about}
+    score = f"metrics.`{SCORE}`"
+    charts = (
+        metric_chart(section, metric, metric.rpartition("/")[2], over_steps=section in STAGES)
+        for section, metrics in SECTIONS.items()
+        for metric in metrics
+    )
+    return runs_page(
+        search=f"tags.`ser.kind` = 'trial' and tags.`ser.sweep` = '{sweep}' and status = 'FINISHED'",
+        order_by=score,
+        columns=[score, *(f"params.`{name}`" for name in params)],
+        sections=[chart_section(title, wide=title == WIDE) for title in SECTIONS],
+        charts=[parallel_chart(WIDE, params, [SCORE]), *charts],
+    )

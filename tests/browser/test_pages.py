@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from playwright.sync_api import expect, sync_playwright
 from processes import ROOT, environment, free_port, job, serving
 
-from search.tracking.view import view_link
+from search.library_internals import shared_view_link
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -137,7 +137,7 @@ def test_the_sweep_unfolds_into_trials_with_names_a_person_can_read(page, demo_s
 
 def test_the_link_of_the_description_compares_the_trials(page, demo_server):
     sweep, _ = sweep_run(demo_server)
-    page.goto(f"{demo_server}/{view_link(sweep.info.experiment_id, sweep.data.tags['ser.key'])}")
+    page.goto(f"{demo_server}/{shared_view_link(sweep.info.experiment_id, sweep.data.tags['ser.key'])}")
     expect(page.get_by_text("trials of demo").first).to_be_visible()
     for section in ("hyperparameters", "result", "teacher"):
         expect(page.get_by_text(section, exact=True).first).to_be_visible()
@@ -226,7 +226,7 @@ def test_three_hundred_trials_are_shown_in_time(page, large, large_server):
     took = {}
 
     began = time.monotonic()
-    page.goto(f"{large_server}/{view_link(sweep.info.experiment_id, sweep.data.tags['ser.key'])}")
+    page.goto(f"{large_server}/{shared_view_link(sweep.info.experiment_id, sweep.data.tags['ser.key'])}")
     expect(page.locator(".parcoords").get_by_text("val_uar", exact=True).first).to_be_visible()
     took["comparison"] = time.monotonic() - began
 
