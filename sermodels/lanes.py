@@ -15,9 +15,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
-from torch.optim.adam import adam
 
 from sermodels.batches import Batch, Order, Source
+from sermodels.library_internals import adam_step
 from sermodels.networks import Network, Output
 
 Loss = Callable[[Output, Batch], Tensor]  # mean over the rows of a batch, by weight
@@ -90,26 +90,18 @@ class _Lane:
             state[f"exp_avg_sq.{name}"] = self._exp_avg_sq[name].clone()
         return state
 
-    @torch.no_grad()
     def _adam(self, lr: float) -> None:
-        # As a function: to construct torch.optim.Adam imports the compiler, 1.2 s and 115 MB in every process.
         # The classifier gets no gradient, and stays as it is, when features alone are matched.
         names = [name for name, parameter in self._parameters.items() if parameter.grad is not None]
-        adam(
+        adam_step(
             [self._parameters[name] for name in names],
             [self._parameters[name].grad for name in names],
             [self._exp_avg[name] for name in names],
             [self._exp_avg_sq[name] for name in names],
-            [],
             [self._steps[name] for name in names],
-            fused=True,
-            amsgrad=False,
-            beta1=BETA_1,
-            beta2=BETA_2,
             lr=lr,
-            weight_decay=0,
-            eps=EPSILON,
-            maximize=False,
+            betas=(BETA_1, BETA_2),
+            epsilon=EPSILON,
         )
 
     def _restore(self, state: State) -> None:
