@@ -1,4 +1,4 @@
-# `make sweep` and `make test` set everything up on a fresh Linux machine with Python 3.11 or newer.
+# `make sweep` and `make test` set everything up on a fresh Linux machine with Python 3.11, 3.12 or 3.13.
 
 PYTHON ?= python3
 HOME_DIR ?= runs
@@ -16,7 +16,7 @@ help:  ## Say what can be made.
 setup: .venv/installed  ## Make .venv and install the project in it.
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=...")'
 	@echo 'installing into .venv: about 6 GB, some minutes'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

@@ -1,9 +1,12 @@
 """What an installation carries."""
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, packages_distributions
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 from jobs.__main__ import main
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = ("jobs", "search", "sermodels")
 BUILD = "from setuptools import setup; setup(script_args=['--quiet', 'build_py', '--build-lib', 'installed'])"
 
@@ -47,7 +51,7 @@ def test_jobs_run_as_installed(installed, tmp_path):
 
 
 def test_ser_is_a_command():
-    value = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["ser"]
+    value = PROJECT["scripts"]["ser"]
     assert EntryPoint(name="ser", value=value, group="console_scripts").load() is main
 
 
@@ -55,3 +59,34 @@ def test_no_script_hides_a_library():
     """`python jobs/NAME.py` puts its folder before all libraries."""
     names = {path.stem for path in (ROOT / "jobs").iterdir() if not path.stem.startswith("__")}
     assert not names & {*sys.stdlib_module_names, *packages_distributions()}
+
+
+def distribution(text: str) -> str:
+    """The name that stands at the beginning of a requirement, as the index spells it."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", text)[0]).lower()
+
+
+def imported(folder: Path) -> Iterator[str]:
+    """The modules, without those within them, that the files of a folder import."""
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield node.module.partition(".")[0]
+
+
+def undeclared(folders: tuple[str, ...], requirements: list[str]) -> set[str]:
+    declared = {distribution(text) for text in requirements}
+    modules = {module for folder in folders for module in imported(ROOT / folder)}
+    offered = {module: set(map(distribution, names)) for module, names in packages_distributions().items()}
+    ours = distribution(PROJECT["name"])
+    return {m for m in modules & offered.keys() if not offered[m] & {*declared, ours}}
+
+
+def test_every_library_that_is_imported_is_declared():
+    extras = PROJECT["optional-dependencies"]
+    assert undeclared(("search", "sermodels"), PROJECT["dependencies"]) == {"transformers"}, "it is of an extra: peers"
+    everything = [*PROJECT["dependencies"], *(text for extra in extras.values() for text in extra)]
+    assert undeclared(("search", "sermodels", "jobs", "tests"), everything) == set()
+    assert "pandas" in undeclared(("search",), ["numpy"])
