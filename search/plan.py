@@ -9,10 +9,10 @@ import torch
 from search.estimate import count_stages, distinct_stages, estimate_seconds
 from search.preset import Preset, load
 from search.space import Space, configure, fits
-from search.trial import costs
 from sermodels.config import ChainConfig
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
+from sermodels.profile import costs
 from sermodels.settings import dump_yaml
 from sermodels.splits import FIXED, split
 from sermodels.store import Store, open_store

@@ -18,6 +18,7 @@ from search.cache_limit import CacheLimit
 from search.cluster import ray_session, slots
 from search.export import BUNDLE, bundle_winner
 from search.home import Home
+from search.label import label
 from search.lane_scores import to_json
 from search.outcome import Outcome
 from search.plan import Plan
@@ -34,8 +35,9 @@ from search.tracking.runs import OUTCOME, WINNER_NAME, Runs, run_key
 from search.tracking.spool import Spool
 from search.tracking.sync import settle, tracked
 from search.tracking.tracker import Tracker
-from search.tracking.trial_logger import TrialLogger, label
-from search.trial import RETRIES, TrialSpec, run_trial
+from search.tracking.trial_logger import TrialLogger
+from search.trial import run_trial
+from search.trial_spec import RETRIES, TrialSpec
 from sermodels.cache import StageCache
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ray import tune
 from search.outcome import Outcome
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
-from sermodels.build import Builder
+from search.trial_spec import TrialSpec
 from sermodels.cache import BusyError, StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig
@@ -27,27 +27,11 @@ from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
 from sermodels.memory import give_back, keep_freed, memory_used
-from sermodels.profile import count_macs, count_parameters
+from sermodels.profile import costs
 from sermodels.store import open_store
 from sermodels.store_fetch import local_store
 
 logger = logging.getLogger(__name__)
-
-RETRIES = 3  # of a trial whose process or node died
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialSpec:
-    """What all trials of a sweep share. Plain values: it travels to other nodes."""
-
-    sweep: str  # its name
-    store: str  # absolute path, the same on every node; or an address, to fetch it from once a node
-    corpus: str  # that the store was built from
-    fingerprint: str  # of the store that the sweep was planned on
-    stages: str  # absolute path of the stage cache
-    threads: int
-    device: str  # "cpu" or "cuda"
-    hang_s: int  # seconds without a finished step after which the process ends itself
 
 
 def run_trial(config: dict[str, Any], spec: TrialSpec) -> None:
@@ -103,17 +87,6 @@ class Reporter:
                 result = replace(result, student_epoch=report.epoch, score=report.metrics["val_uar"])
             self._send(result)
             self.held = []
-
-
-def costs(config: ChainConfig, image: tuple[int, int], classes: int) -> dict[str, int]:
-    """Parameters, and MACs of one image, of the teacher and the student of a configuration."""
-    figures = {}
-    build = Builder(config=config, image=image, classes=classes)
-    for stage in ("teacher", "student"):
-        network = build(stage, seed=0)
-        figures[f"{stage}/parameters"] = count_parameters(network)
-        figures[f"{stage}/macs"] = count_macs(network, image)
-    return figures
 
 
 def _train(trial: TrialConfig, spec: TrialSpec, file: Path, watch: "_Watchdog") -> TrialResult:

@@ -6,6 +6,8 @@ import math
 import torch
 from torch import nn
 
+from sermodels.build import Builder
+from sermodels.config import ChainConfig
 from sermodels.networks import Network
 
 
@@ -50,6 +52,17 @@ def macs_as_run(network: nn.Module, image: tuple[int, int], *, attention: bool =
     flops = counter.get_flop_counts()["Global"]
     products = {operator for operator in flops if "bmm" in str(operator) or "dot_product_attention" in str(operator)}
     return sum(count for operator, count in flops.items() if attention or operator not in products) // 2
+
+
+def costs(config: ChainConfig, image: tuple[int, int], classes: int) -> dict[str, int]:
+    """Return parameters, and MACs of one image of (H, W) pixels, of teacher and student: `teacher/macs` and so on."""
+    figures = {}
+    build = Builder(config=config, image=image, classes=classes)
+    for stage in ("teacher", "student"):
+        network = build(stage, seed=0)
+        figures[f"{stage}/parameters"] = count_parameters(network)
+        figures[f"{stage}/macs"] = count_macs(network, image)
+    return figures
 
 
 def _weights(part: nn.Module) -> int:

@@ -10,13 +10,13 @@ from optuna.trial import TrialState, create_trial
 
 from search.export import BUNDLE
 from search.home import Home
+from search.label import label
 from search.lane_scores import to_json
 from search.outcome import Outcome
 from search.study import create_study, open_study
 from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.tracking.spool import Spool
-from search.tracking.trial_logger import label
 from sermodels.bundle import METRICS
 from sermodels.config import Lane
 from sermodels.epoch_report import EpochReport

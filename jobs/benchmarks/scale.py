@@ -45,9 +45,9 @@ from search.study import create_study
 from search.tracking.sync import tracked
 from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger
-from search.trial import TrialSpec
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
+from search.trial_spec import TrialSpec
 from sermodels.batches import Source, draw_order
 from sermodels.config import STAGES, ChainConfig, FrontEnd, Lane
 from sermodels.data import TrialData

@@ -1,9 +1,9 @@
 """What a person sees of a sweep afterwards."""
 
 from search.home import Home
+from search.label import label
 from search.sweep import SweepResult
 from search.tracking.tracker import Tracker
-from search.tracking.trial_logger import label
 
 
 def summary(result: SweepResult, name: str, home: Home, tracker: Tracker) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
+from search.label import label
 from search.lane_scores import to_json
 from search.outcome import Outcome
 from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
-from search.trial import RETRIES, TrialSpec
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
+from search.trial_spec import RETRIES, TrialSpec
 from sermodels.config import STAGES
 from sermodels.settings import dump_yaml
 
@@ -87,21 +88,3 @@ def reused_stages(figures: Mapping[str, float]) -> str:
             share = reused / (reused + figures[f"{stage}/trained_seconds"])
             words.append(stage if share == 1 else f"{stage} {share:.0%}")
     return ", ".join(words) or "none"
-
-
-def label(params: Mapping[str, Any]) -> str:
-    """A configuration in few words: `128x1 ice t6h5 s3h5 α=10 student.lr=0.001`."""
-    words = [str(params[key]) for key in ("patch", "encoding") if key in params]
-    told = {"patch", "encoding"}
-    for network in ("teacher", "student"):
-        sizes = {f"{network}.depth": "", f"{network}.heads": "h"}
-        size = "".join(f"{sign}{params[key]}" for key, sign in sizes.items() if key in params)
-        words.append(f"{network[0]}{size}" if size else "")
-        told |= sizes.keys()
-    names = {"alpha": "α"}
-    words += [f"{names.get(key, key)}={_short(value)}" for key, value in params.items() if key not in told]
-    return " ".join(filter(None, words)) or "defaults"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -12,9 +12,10 @@ import torch
 from conftest import TINY
 from ray import tune
 
-from search.trial import TrialSpec, run_trial
+from search.trial import run_trial
 from search.trial_config import TrialConfig, resolve
 from search.trial_result import TrialResult
+from search.trial_spec import TrialSpec
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config import ChainConfig

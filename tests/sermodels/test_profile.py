@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sermodels.build import build_student, build_teacher
 from sermodels.config import ChainConfig, Teacher
 from sermodels.networks import Network
-from sermodels.profile import count_macs, count_parameters
+from sermodels.profile import costs, count_macs, count_parameters
 
 IMAGE, CLASSES, TOKENS = (128, 128), 7, 1 + 128
 PAPER = ChainConfig()
@@ -70,3 +70,10 @@ def test_macs_are_those_that_torch_counts_while_all_tokens_are_computed(build, p
 def test_counting_does_not_import_the_compiler():
     shown = subprocess.run([sys.executable, "-c", COUNT_STUDENT], capture_output=True, text=True, check=True)
     assert shown.stdout == f"{vit_macs(3, 5, channels=1)} False\n"
+
+
+def test_costs_are_those_of_the_paper():
+    figures = costs(ChainConfig(), (128, 128), 7)
+    assert figures["teacher/parameters"] == 2_912_200
+    assert figures["student/parameters"] == 1_417_991
+    assert figures["teacher/macs"] > 5 * figures["student/macs"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.tracking.trial_logger import label
+from search.label import label
 
 
 @pytest.mark.parametrize(
