@@ -86,7 +86,7 @@ def main(args: Args) -> None:
         print(describe(plan))
         return
     from search.home import open_home
-    from search.report.summary import summary
+    from search.summary import summary
     from search.sweep import run_sweep
     from search.tracking.tracker import Tracker
 

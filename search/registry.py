@@ -26,11 +26,11 @@ import sermodels
 from search import serving
 from search.lane_scores import LaneScores, from_json, to_json
 from search.library_internals import hush_mlflow
-from search.report.noise import lead
 from sermodels.bundle import FINGERPRINT, load_bundle
 from sermodels.credentials import without_credentials
 from sermodels.deploy.names import CARD, EXAMPLE
 from sermodels.errors import UserError
+from sermodels.noise import lead
 
 CHAMPION = "champion"
 CONFIRMED = (

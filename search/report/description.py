@@ -1,9 +1,9 @@
 """A sweep in Markdown, as its run in MLflow opens: who won, the ten best, who was heard, what was saved, what next."""
 
 from search.library_internals import shared_view_link
-from search.report.noise import lead
 from search.report.outcome import SweepOutcome, TrialOutcome
 from search.tracking.runs import EXPERIMENT
+from sermodels.noise import lead
 
 MOST_ROWS = 10
 MOST_SPEAKERS = 12  # named on a side

@@ -12,11 +12,11 @@ from search.outcome import Outcome
 from search.report import charts
 from search.report.description import lead_in_words, percent, with_spread
 from search.report.importance import FEWEST, importances
-from search.report.noise import interval
 from search.report.outcome import SweepOutcome, TrialOutcome, read_outcome
 from search.study import open_study
 from sermodels.errors import UserError
 from sermodels.files import replacing
+from sermodels.noise import interval
 
 FEWEST_DRAWN = 2  # finished trials that a picture needs
 
