@@ -39,7 +39,7 @@ CONFIRMED = (
 CONFIRMED_OF_OLD = "ser.lanes"  # of earlier versions of this project
 JUDGED_ON = "ser.judged_on"  # tag of a version: the store and the split that they were measured on, as JSON
 MOST_TEXT = 5000  # characters of a description that MLflow keeps
-PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "soundfile", "soxr")  # of an environment that serves it
+PACKAGES = ("librosa", "mlflow", "numpy", "onnxruntime", "pandas", "soundfile")  # of an environment that serves it
 
 
 def check_name(name: str) -> None:

@@ -67,15 +67,16 @@ class EmotionModel(PythonModel):
         name, encoded, samples = f"record {number}", row.get("audio"), row.get("samples")
         if (encoded is None) == (samples is None):
             raise UserError(f"{name}: expected either audio (a file in base64) or samples")
+        sample_rate_hz, trim_db = self.model.sample_rate_hz, self.model.trim_db
         if encoded is not None:
-            return self._beginning(audio.decode(encoded, name, self.model.sample_rate_hz, LONGEST_S))
+            return self._beginning(audio.decode(encoded, name, sample_rate_hz, LONGEST_S, trim_db))
         rate_hz = row.get("sample_rate_hz")
         if rate_hz is None or pd.isna(rate_hz):
             raise UserError(f"{name}: samples without sample_rate_hz, their rate; the model takes any")
         if not float(rate_hz).is_integer():
             raise UserError(f"{name}: sample_rate_hz = {rate_hz}; expected a whole number")
         waveform = np.asarray(samples, np.float32)
-        return self._beginning(audio.from_samples(waveform, name, int(rate_hz), self.model.sample_rate_hz))
+        return self._beginning(audio.from_samples(waveform, name, int(rate_hz), sample_rate_hz, trim_db))
 
     def _beginning(self, waveform: np.ndarray) -> np.ndarray:
         return waveform[: round(self.model.clip_s * self.model.sample_rate_hz)].copy()

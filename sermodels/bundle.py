@@ -60,7 +60,8 @@ class Bundle:
         """Probabilities of the emotions.
 
         Args:
-            waveforms: n ≥ 1 recordings, each (samples,) float32 at `frontend.sample_rate_hz`, of any length.
+            waveforms: n ≥ 1 recordings, each (samples,) float32 at `frontend.sample_rate_hz`, of any length;
+                trimmed already, if `frontend.trim_db` says so.
 
         Returns:
             (n, K) in the configuration's precision; a row sums to 1. The network sees the pixels that a store holds.

@@ -47,6 +47,7 @@ class FrontEnd:
     n_mels: int = 128  # image height
     width: int = 128  # image width: the time axis alone is interpolated to this many columns
     floor_db: float = -80.0  # dB below the clip's maximum that become pixel 0
+    trim_db: float | None = None  # cut both ends of a recording where it is so many dB below its loudest part; None: no
 
     def __post_init__(self) -> None:
         _require(self.sample_rate_hz >= 1000, "sample_rate_hz", self.sample_rate_hz, "at least 1000 Hz")
@@ -56,6 +57,7 @@ class FrontEnd:
         _require(self.n_fft // 2 >= self.n_mels >= 1, "n_mels", self.n_mels, f"1 to n_fft / 2 = {self.n_fft // 2}")
         _require(self.width >= 1, "width", self.width, "at least 1 column")
         _require(-math.inf < self.floor_db < 0, "floor_db", self.floor_db, "below 0 dB")
+        _require(self.trim_db is None or 0 < self.trim_db < math.inf, "trim_db", self.trim_db, "above 0 dB, or none")
         _require(self.clip_samples >= self.n_fft, "clip_s", self.clip_s, "at least n_fft samples long")
 
     @property

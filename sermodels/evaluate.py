@@ -5,6 +5,7 @@ n rows asked for, K emotions.
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from sermodels.errors import UserError
 from sermodels.lanes import ROWS_AT_ONCE, infer
 from sermodels.metrics import Scores, confusion_matrix, score
 from sermodels.networks import Network
-from sermodels.settings import to_plain
 from sermodels.splits import FIXED, split
 from sermodels.store import Store
 
@@ -77,7 +77,7 @@ def check_same_task(bundle: Bundle, store: Store) -> None:
         raise UserError(
             f"{store.path}: its emotions are {asked}; the model's are {answered}: expected the same, in order"
         )
-    asked, answered = to_plain(store.frontend), to_plain(bundle.frontend)
+    asked, answered = asdict(store.frontend), asdict(bundle.frontend)
     different = [
         f"{name} is {asked[name]}, the model's {answered[name]}" for name in asked if asked[name] != answered[name]
     ]

@@ -3,7 +3,6 @@
 F frequency bins, M mel bands (image height), T frames, W image columns. Leading dimensions (...) are batch dimensions.
 """
 
-import math
 from functools import lru_cache
 
 import numpy as np
@@ -11,100 +10,56 @@ import torch
 import torch.nn.functional as F
 import torchaudio
 from torch import Tensor, nn
+from torchaudio.functional import amplitude_to_DB, melscale_fbanks
 
 from sermodels.config import Augmentation, FrontEnd
 from sermodels.randomness import generator
 
 VIEWS = ("original", "noise", "shift", "speed")
-FRAMES_AT_ONCE = 64  # their spectra stay in the processor's cache; whole clips take twice as long
-BANDS_AT_ONCE = 32  # neighbouring triangles span few bins: most of the filters is zeros
-FEWEST_FRAMES = 16  # a product of fewer columns is summed in another order, to other last bits
 
 
 class LogMel(nn.Module):
     """Waveform to log-mel image (paper, section on preprocessing); holds the window and the filters.
 
-    A module rather than a function over cached tensors, so that it can stand before a network in an
-    exported graph and move with it to another device.
+    A module rather than a function over cached tensors, so that it can move to another device.
     """
 
     def __init__(self, settings: FrontEnd) -> None:
         super().__init__()
         self.settings = settings
-        self.register_buffer("window", torch.hamming_window(settings.win_length, dtype=torch.float64))
+        self.spectrum = torchaudio.transforms.Spectrogram(
+            n_fft=settings.n_fft,
+            win_length=settings.win_length,
+            hop_length=settings.hop_length,
+            window_fn=torch.hamming_window,
+            wkwargs={"dtype": torch.float64},  # in float32, quiet bins beside a loud one would be off by 1e-3
+            pad_mode="constant",  # a reflected edge would put sound into the padding of a short clip
+            power=None,  # its own power goes by the magnitude: the image would take 1.3 times as long
+        )
         self.register_buffer("filters_MF", _mel_filters(settings))
-        self.bins = [_heard(filters) for filters in self.filters_MF.split(BANDS_AT_ONCE)]
-        weights_TW = columns(torch.eye(self.frames()), settings.width)
-        weights_TW[0] = 1  # so that there is one even if a clip ends before the first column's middle
-        self.register_buffer("shown", weights_TW.any(dim=1).nonzero().squeeze(1))  # frames that columns are made from
 
     def power(self, waveform: Tensor) -> Tensor:
-        """Mel power of the first `clip_s` seconds: (..., samples) → (..., M, frames).
+        """Mel power of the first `clip_s` seconds: (..., samples) → (..., M, frames) float32.
 
         Frames are centred; those wholly behind the end of a short clip are left out: they are 0.
         """
-        framed = self._framed(waveform)
-        return self._power_of(framed, torch.arange(framed.shape[-2], device=framed.device))
+        heard = F.pad(waveform, (0, self.settings.win_length // 2))[..., : self.settings.clip_samples]
+        spectrum = self.spectrum(heard.double())
+        return self.filters_MF @ (spectrum.real.square() + spectrum.imag.square()).float()
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Image in 0…1 of float32 values that float16 holds exactly: (..., samples) → (..., M, W).
-
-        Of all frames only those are transformed that a column is made from, or that may hold the maximum.
-        """
-        framed = self._framed(waveform)
-        shown = self.shown[self.shown < framed.shape[-2]]
-        power = self._power_of(framed, shown)
-        peak = self._peak(framed, shown, power).clamp(min=torch.finfo(power.dtype).tiny)
-        level_db = (10 * torch.log10(power / peak)).clamp(min=self.settings.floor_db)
-        image_MT = power.new_zeros(*power.shape[:-1], self.frames())
-        image_MT[..., shown] = 1 - level_db / self.settings.floor_db
+        """Image in 0…1 of float32 values that float16 holds exactly: (..., samples) → (..., M, W)."""
+        power = self.power(waveform)
+        peak = power.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(power.dtype).tiny)
+        level_db = amplitude_to_DB(power / peak, multiplier=10, amin=0, db_multiplier=0)
+        image = 1 - level_db.clamp(min=self.settings.floor_db) / self.settings.floor_db
+        image_MT = F.pad(image, (0, self.frames() - image.shape[-1]))
         return columns(image_MT, self.settings.width).half().float()
 
     def frames(self) -> int:
         """T, of a clip of full length."""
         size = self.settings.n_fft
         return 1 + (self.settings.clip_samples + 2 * (size // 2) - size) // self.settings.hop_length
-
-    def _framed(self, waveform: Tensor) -> Tensor:
-        """What each frame sees, as far as frames hold a sample: (..., samples) → (..., frames, win_length) float64.
-
-        The waveform is cut to the clip's length and has zeros before and behind it: a reflected edge would put sound
-        into the padding of a short clip. In float32, quiet bins beside a loud one would be off by 1e-3.
-        """
-        waveform = waveform[..., : self.settings.clip_samples].double()
-        samples, hop, size = waveform.shape[-1], self.settings.hop_length, self.settings.win_length
-        before = self.settings.n_fft // 2 - (self.settings.n_fft - size) // 2
-        frames = min(self.frames(), -(-(samples + before) // hop))
-        return F.pad(waveform, (before, (frames - 1) * hop + size - before - samples)).unfold(-1, size, hop)
-
-    def _power_of(self, framed: Tensor, frames: Tensor) -> Tensor:
-        """Mel power of the frames of some numbers: (..., frames, win_length) → (..., M, numbers) float32."""
-        missing = self.settings.n_fft - self.settings.win_length
-        parts = []
-        for numbers in frames.split(FRAMES_AT_ONCE):
-            # In place: fresh memory costs more than the arithmetic on it.
-            windowed = framed.index_select(-2, numbers).mul_(self.window)
-            spectrum = torch.fft.rfft(F.pad(windowed, (missing // 2, missing - missing // 2)))
-            parts.append((spectrum.real * spectrum.real).addcmul_(spectrum.imag, spectrum.imag).float())
-        padding = max(0, FEWEST_FRAMES - len(frames))
-        power = F.pad(torch.cat(parts, dim=-2), (0, 0, 0, padding)).mT
-        filters = self.filters_MF.split(BANDS_AT_ONCE)
-        bands = [rows[:, bins] @ power[..., bins, :] for rows, bins in zip(filters, self.bins, strict=True)]
-        return torch.cat(bands, dim=-2)[..., : len(frames)]
-
-    def _peak(self, framed: Tensor, shown: Tensor, shown_power: Tensor) -> Tensor:
-        """The largest mel power of all frames, those included that no column shows: (..., 1, 1).
-
-        By Parseval's theorem no mel band holds more than half the energy of the frame's spectrum.
-        """
-        peak = shown_power.amax(dim=(-2, -1), keepdim=True)
-        bound = self.settings.n_fft / 2 * (framed.square() @ self.window.square())
-        exceeding = (1.001 * bound > peak.squeeze(-1)).reshape(-1, framed.shape[-2]).any(dim=0)  # more, for rounding
-        exceeding[shown] = False
-        if not exceeding.any():
-            return peak
-        others = self._power_of(framed, exceeding.nonzero().squeeze(1))
-        return torch.maximum(peak, others.amax(dim=(-2, -1), keepdim=True))
 
 
 @torch.no_grad()
@@ -170,24 +125,21 @@ def _shift_samples(length: int, shift_s: float, settings: FrontEnd) -> int:
 
 
 def _mel_filters(settings: FrontEnd) -> Tensor:
-    """Triangles of height 1, evenly spaced on the HTK scale: (M, F) float32.
-
-    Those of torchaudio are made in float32 and off by 2e-3 relative at the foot of a triangle.
-    """
-    nyquist_hz = settings.sample_rate_hz / 2
-    top_mel = 2595 * math.log10(1 + nyquist_hz / 700)
-    edges_mel = torch.linspace(0, top_mel, settings.n_mels + 2, dtype=torch.float64)
-    edges_hz = (700 * (10 ** (edges_mel / 2595) - 1)).unsqueeze(1)
-    bins_hz = torch.linspace(0, nyquist_hz, settings.n_fft // 2 + 1, dtype=torch.float64)
-    rising = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
-    falling = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
-    return torch.minimum(rising, falling).clamp(min=0).float()
-
-
-def _heard(filters_MF: Tensor) -> slice:
-    """The bins in which any of some filters is not zero."""
-    bins = filters_MF.any(dim=0).nonzero()
-    return slice(int(bins.min()), int(bins.max()) + 1)
+    """Triangles of height 1, evenly spaced on the HTK scale: (M, F) float32."""
+    standard, bins = torch.get_default_dtype(), settings.n_fft // 2
+    torch.set_default_dtype(torch.float64)  # made in float32, they are off by 2e-3 relative at the foot of a triangle
+    try:
+        # Up to the sample rate instead of half of it, which would be rounded down to a whole number.
+        filters_FM = melscale_fbanks(
+            n_freqs=2 * bins + 1,
+            f_min=0,
+            f_max=settings.sample_rate_hz / 2,
+            n_mels=settings.n_mels,
+            sample_rate=2 * settings.sample_rate_hz,
+        )
+    finally:
+        torch.set_default_dtype(standard)
+    return filters_FM[: bins + 1].mT.float().contiguous()
 
 
 def columns(image: Tensor, width: int) -> Tensor:

@@ -74,9 +74,13 @@ def dump_yaml(config: Any) -> str:
 
 
 def to_plain(config: Any) -> Any:
-    """Turn dataclasses and tuples into dicts and lists, as YAML and JSON have them."""
+    """Turn dataclasses and tuples into dicts and lists, as YAML and JSON have them.
+
+    A field whose default is None is left out while it is None: what was written before there was the field stays equal.
+    """
     if dataclasses.is_dataclass(config):
-        return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        values = {f.name: (getattr(config, f.name), f.default) for f in dataclasses.fields(config)}
+        return {name: to_plain(value) for name, (value, default) in values.items() if (value, default) != (None, None)}
     if isinstance(config, Mapping):
         return {key: to_plain(value) for key, value in config.items()}
     if isinstance(config, list | tuple):

@@ -59,7 +59,7 @@ class Store:
     clip: np.ndarray  # (R,) int64, number of the utterance
     shift_s: np.ndarray  # (R,) float64, drawn for the shift view; NaN for the others
     speed: np.ndarray  # (R,) float64, drawn for the speed view; NaN for the others
-    duration_s: np.ndarray  # (R,) float64, of the recording
+    duration_s: np.ndarray  # (R,) float64, of the recording, without what `frontend.trim_db` cuts
     pixel_sha256: np.ndarray  # (R,) str
     clip_id: tuple[str, ...]  # one a clip: the utterance's id
     source_sha256: tuple[str, ...]  # one a clip, of the audio file
@@ -176,7 +176,7 @@ def schema(frontend: FrontEnd) -> pa.Schema:
             pa.field("snr_db", number),  # drawn for the noise view
             pa.field("shift_s", number),  # drawn for the shift view
             pa.field("speed", number),  # drawn for the speed view
-            pa.field("duration_s", number, nullable=False),  # of the recording
+            pa.field("duration_s", number, nullable=False),  # of the recording, without what is trimmed
             pa.field("source_sha256", text, nullable=False),
             pa.field("pixel_sha256", text, nullable=False),
             pa.field("pixels", pa.list_(pa.float16(), size), nullable=False),

@@ -3,6 +3,7 @@
 import mmap
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -88,9 +89,9 @@ def _open_same(out: Path, corpus: Corpus, recipe: Recipe, strict: bool) -> Store
 
 def _setting_differences(store: Store, corpus: Corpus, recipe: Recipe) -> list[str]:
     held = {"corpus": store.corpus, "emotions": list(store.emotions), "seed": store.seed}
-    held |= to_plain(store.frontend) | to_plain(store.augmentation)
+    held |= asdict(store.frontend) | to_plain(store.augmentation)
     asked = {"corpus": corpus.name, "emotions": list(corpus.emotions), "seed": recipe.seed}
-    asked |= to_plain(recipe.frontend) | to_plain(recipe.augmentation)
+    asked |= asdict(recipe.frontend) | to_plain(recipe.augmentation)
     return [f"{key} is {held[key]} there, {asked[key]} here" for key in held if held[key] != asked[key]]
 
 

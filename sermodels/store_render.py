@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from sermodels import audio
@@ -120,7 +121,7 @@ def _render_chunk(recipe: Recipe, utterances: Sequence[Utterance]) -> list[Clip]
 def _render(recipe: Recipe, utterance: Utterance) -> Clip:
     source = file_sha256(utterance.path)
     try:
-        waveform = torch.from_numpy(audio.load(utterance.path, recipe.frontend.sample_rate_hz))
+        waveform = torch.from_numpy(_waveform(utterance, recipe.frontend))
     except UserError as error:
         return Clip(utterance=utterance, source_sha256=source, error=str(error))
     common = {
@@ -138,6 +139,10 @@ def _render(recipe: Recipe, utterance: Utterance) -> Clip:
         rows.append({**common, **drawn, "view": kind, "pixel_sha256": sha256(image)})
         images.append(image)
     return Clip(utterance=utterance, source_sha256=source, rows=rows, images=b"".join(images))
+
+
+def _waveform(utterance: Utterance, frontend: FrontEnd) -> np.ndarray:
+    return audio.load(utterance.path, frontend.sample_rate_hz, trim_db=frontend.trim_db)
 
 
 def _image(recipe: Recipe, waveform: torch.Tensor, kind: str, utterance_id: str) -> tuple[dict[str, float], bytes]:

@@ -69,7 +69,7 @@ def check_recordings(bundle: Bundle, model: Recogniser, folder: Path, store: Sto
             probability.
     """
     clips = _clips(folder, bundle, store)
-    waveforms, damaged = _loaded(clips, model.sample_rate_hz)
+    waveforms, damaged = _loaded(clips, model)
     off = difference(bundle, model, waveforms)
     apart = f" ({damaged} damaged left out)" if damaged else ""
     found = [f"On {len(waveforms)} recordings{apart}, probabilities of ONNX and PyTorch differ by {off:.0e} at most."]
@@ -92,7 +92,7 @@ def difference(bundle: Bundle, model: Recogniser, waveforms: Sequence[np.ndarray
     Args:
         bundle: as read from its folder.
         model: of the same folder.
-        waveforms: n ≥ 1 of them, each (samples,) float32.
+        waveforms: n ≥ 1 of them, each (samples,) float32, as `Recogniser.run` takes them.
 
     Raises:
         UserError: it is 1e-4 or more.
@@ -121,7 +121,7 @@ def _clips(recordings: Path, bundle: Bundle, store: Store | None) -> list[Path]:
     return [root / store.clip_id[number] for number in numbers]
 
 
-def _loaded(clips: Sequence[Path], sample_rate_hz: int) -> tuple[list[np.ndarray], int]:
+def _loaded(clips: Sequence[Path], model: Recogniser) -> tuple[list[np.ndarray], int]:
     """The waveforms that can be heard, and how many cannot.
 
     Raises:
@@ -130,7 +130,7 @@ def _loaded(clips: Sequence[Path], sample_rate_hz: int) -> tuple[list[np.ndarray
     waveforms, refusals = [], []
     for clip in clips:
         try:
-            waveforms.append(audio.load(clip, sample_rate_hz))
+            waveforms.append(audio.load(clip, model.sample_rate_hz, trim_db=model.trim_db))
         except UserError as error:
             refusals.append(error)
     if not waveforms:

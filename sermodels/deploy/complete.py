@@ -56,7 +56,7 @@ def complete(
     (folder / MODEL).write_bytes(graph)
     _write_example(folder / EXAMPLE, bundle.frontend.sample_rate_hz)
     model = Recogniser(folder)
-    example = audio.load(folder / EXAMPLE, model.sample_rate_hz)
+    example = audio.load(folder / EXAMPLE, model.sample_rate_hz, trim_db=model.trim_db)
     if store:
         found(*check_figures(bundle, store))
     if recordings:

@@ -43,7 +43,7 @@ def export_onnx(network: Network, frontend: FrontEnd, emotions: Sequence[str]) -
         A model with the input `waveform`, (B, samples) float32 at the front-end's sample rate, of any B ≥ 1 and at
         least 0.1 s: cut at `clip_s`, as if zeros followed. Its outputs are `probabilities` and `logits`, (B, K), and
         `embedding`, (B, D), what enters the classifier. Its metadata says `emotions` (a JSON list),
-        `sample_rate_hz` and `clip_s`.
+        `sample_rate_hz` and `clip_s`, and `trim_db` if waveforms must be trimmed before, which is not in the graph.
     """
     graph = WaveformToEmotion(network, frontend).eval()
     shortest = round(MIN_DURATION_S * frontend.sample_rate_hz)
@@ -52,7 +52,8 @@ def export_onnx(network: Network, frontend: FrontEnd, emotions: Sequence[str]) -
     free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("samples", min=shortest)}
     model = to_onnx(graph, example, free, INPUT, OUTPUTS)
     about = {"emotions": json.dumps(list(emotions)), "sample_rate_hz": frontend.sample_rate_hz}
-    for key, value in (about | {"clip_s": frontend.clip_s}).items():
+    about |= {"clip_s": frontend.clip_s} | ({} if frontend.trim_db is None else {"trim_db": frontend.trim_db})
+    for key, value in about.items():
         model.metadata_props.add(key=key, value=str(value))
     return model
 
@@ -96,10 +97,12 @@ class ExportableLogMel(nn.Module):
         super().__init__()
         self.settings, of_training = settings, LogMel(settings)
         missing = settings.win_length % 2  # so that frames have two halves
-        self.register_buffer("window", F.pad(of_training.window, (0, missing)))
+        self.register_buffer("window", F.pad(of_training.spectrum.window, (0, missing)))
         self.register_buffer("filters_FM", of_training.filters_MF.mT.contiguous())
-        self.register_buffer("shown", of_training.shown)
         self.register_buffer("columns_TW", columns(torch.eye(of_training.frames()), settings.width))
+        shown = self.columns_TW.any(dim=1)
+        shown[0] = True  # so that there is one even if a clip ends before the first column's middle
+        self.register_buffer("shown", shown.nonzero().squeeze(1))  # frames that columns are made from
         self.before = settings.n_fft // 2 - (settings.n_fft - settings.win_length) // 2
         # The power of a spectrum does not depend on where time begins: around the middle of a frame, cosines are even
         # and sines odd, and half of each product is enough.

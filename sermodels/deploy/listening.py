@@ -26,7 +26,7 @@ class Heard:
     """What a model says of a recording."""
 
     file: Path
-    duration_s: float
+    duration_s: float  # without what the model's `trim_db` cuts, unless it was heard in windows
     probabilities: np.ndarray  # (K,); the mean over windows that are not silent if it was heard in windows
     starts_s: np.ndarray  # (w,) of the windows; one, at 0, if it was not
     curve: np.ndarray  # (w, K) probabilities of each window; NaN for a silent one
@@ -82,12 +82,13 @@ class _Sound(NamedTuple):
 def _load(path: Path | UserError, model: Recogniser, *, whole: bool) -> _Sound | UserError:
     if isinstance(path, UserError):
         return path
+    trim_db = None if whole else model.trim_db  # windows are trimmed one by one
     try:
         if path == STDIN:
             encoded = sys.stdin.buffer.read() if sys.stdin else b""
-            waveform = audio.decode(encoded, "standard input", model.sample_rate_hz, LONGEST_S)
+            waveform = audio.decode(encoded, "standard input", model.sample_rate_hz, LONGEST_S, trim_db)
         else:
-            waveform = audio.load(path, model.sample_rate_hz, LONGEST_S)
+            waveform = audio.load(path, model.sample_rate_hz, LONGEST_S, trim_db)
     except UserError as error:
         return error
     heard = waveform if whole else waveform[: round(model.clip_s * model.sample_rate_hz)].copy()  # an hour is let go

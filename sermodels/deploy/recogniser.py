@@ -8,6 +8,7 @@ n waveforms, K emotions, D embedding size, w windows.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,8 @@ class Recogniser:
         emotions: class i is emotions[i].
         sample_rate_hz: of the waveforms it takes.
         clip_s: seconds it hears of one; what comes later is ignored, see `windows`.
+        trim_db: how far below its loudest part a recording's ends are silence, which it was trained without; None: they
+            are not cut.
     """
 
     def __init__(self, model: str | Path, threads: int = 1):
@@ -68,6 +71,7 @@ class Recogniser:
             about = self._session.get_modelmeta().custom_metadata_map
             self.emotions: tuple[str, ...] = tuple(json.loads(about["emotions"]))
             self.sample_rate_hz, self.clip_s = int(about["sample_rate_hz"]), float(about["clip_s"])
+            self.trim_db = float(about["trim_db"]) if "trim_db" in about else None
         except KeyError as missing:
             raise UserError(f"{path}: does not say its {missing}: not a model exported here") from None
         except Exception as error:  # onnxruntime's errors have no base of their own
@@ -80,7 +84,7 @@ class Recogniser:
         Raises:
             UserError: it cannot be read.
         """
-        waveform = audio.load(Path(path), self.sample_rate_hz, LONGEST_S)
+        waveform = audio.load(Path(path), self.sample_rate_hz, LONGEST_S, self.trim_db)
         return self.named(self.run([waveform]).probabilities[0])
 
     def named(self, probabilities: np.ndarray) -> dict[str, float]:
@@ -102,16 +106,17 @@ class Recogniser:
         """Answer waveforms.
 
         Args:
-            waveforms: n ≥ 1 of them, each (samples,) float32 at `sample_rate_hz`, of at least 0.1 s.
+            waveforms: n ≥ 1 of them, each (samples,) float32 at `sample_rate_hz`, as `audio.load` gives them with this
+                model's `trim_db`.
         """
         parts = [self._batch(waveforms[start : start + AT_ONCE]) for start in range(0, len(waveforms), AT_ONCE)]
         return Answers(*map(np.concatenate, zip(*parts, strict=True)))
 
     def windows(self, waveform: np.ndarray, every_s: float) -> tuple[np.ndarray, Answers]:
-        """Hear a long recording in windows of `clip_s` seconds.
+        """Hear a long recording in windows of `clip_s` seconds, each as a recording of its own.
 
         Args:
-            waveform: (samples,) float32 at `sample_rate_hz`.
+            waveform: (samples,) float32 at `sample_rate_hz`, not trimmed.
             every_s: seconds from the start of a window to that of the next: above 0, at most `clip_s`. Less than
                 that, and they overlap.
 
@@ -131,7 +136,7 @@ class Recogniser:
             start for start in range(0, behind + hop, hop) if len(waveform) - start >= min(shortest, len(waveform))
         ]
         windows = [waveform[start : start + clip] for start in starts]
-        answers = self.run(windows)
+        answers = self.run([audio.trimmed(window, self.trim_db) for window in windows])
         for values in answers:
             values[[np.abs(window).max() < audio.SILENT_PEAK for window in windows]] = np.nan
         return np.array(starts) / self.sample_rate_hz, answers
@@ -145,11 +150,16 @@ class Recogniser:
         if self.sample_rate_hz < audio.MIN_RATE_HZ or not 0 < self.clip_s <= LONGEST_S:
             told = f"{self.clip_s:g} s at {self.sample_rate_hz} Hz"
             raise UserError(f"{path}: damaged: it says that it hears {told}; export it again")
+        if self.trim_db is not None and not 0 < self.trim_db < math.inf:
+            raise UserError(
+                f"{path}: damaged: it says that silence is {self.trim_db:g} dB below speech; export it again"
+            )
 
     def _batch(self, waveforms: Sequence[np.ndarray]) -> Answers:
         clip = round(self.clip_s * self.sample_rate_hz)
         cut = [waveform[:clip] for waveform in waveforms]
-        together = np.zeros((len(cut), max(map(len, cut))), np.float32)  # zeros behind a waveform change nothing
+        shortest = round(audio.MIN_DURATION_S * self.sample_rate_hz)  # that the graph takes; trimming may leave less
+        together = np.zeros((len(cut), max(shortest, *map(len, cut))), np.float32)  # zeros behind change nothing
         for row, waveform in zip(together, cut, strict=True):
             row[: len(waveform)] = waveform
         return Answers(*self._session.run(list(Answers._fields), {INPUT: together}))
