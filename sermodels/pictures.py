@@ -4,7 +4,9 @@ Colours are those of Okabe and Ito, and cividis for scales: they differ for the 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import librosa
 import matplotlib
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sermodels.attention import SMOOTH, attention_masks
+from sermodels.config import FrontEnd
 from sermodels.networks import Network
 from sermodels.store import Store
 
@@ -68,23 +71,21 @@ def attention_figure(
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(2.1 * len(rows) + 0.6, 2.0 * (1 + len(models)) + 0.4), layout="constrained")
         grid = figure.subplots(1 + len(models), len(rows), sharex=True, sharey=True, squeeze=False)
-        extent = (0, store.frontend.clip_s, 0, store.frontend.n_mels)
         for axes, row, image in zip(grid[0], rows, images, strict=True):
-            axes.imshow(image, cmap="gray", origin="lower", aspect="auto", extent=extent)
+            _show(axes, image, store.frontend, cmap="gray")
             axes.set_title(_drawn(store, row))
-        for below, (name, network) in zip(grid[1:], models.items(), strict=True):
+        for below, network in zip(grid[1:], models.values(), strict=True):
             pixels = torch.from_numpy(images).to(next(network.parameters()).dtype).unsqueeze(1)
             masks = attention_masks(network, pixels, layer, smooth)
             for axes, image, mask in zip(below, images, masks, strict=True):
-                axes.imshow(image, cmap="gray", origin="lower", aspect="auto", extent=extent)
-                shown = axes.imshow(
-                    mask, cmap="inferno", origin="lower", aspect="auto", extent=extent, alpha=0.75 * mask / masks.max()
-                )
-                shown.set_clim(0, masks.max())
-            below[0].set_ylabel(f"{name}\nmel band")
-        grid[0, 0].set_ylabel("log-mel\nmel band")
-        for axes in grid[-1]:
+                _show(axes, image, store.frontend, cmap="gray")
+                strength = {"vmin": 0, "vmax": masks.max(), "alpha": 0.75 * mask / masks.max()}
+                _show(axes, mask, store.frontend, cmap="inferno", **strength)
+        for (first, *_), name in zip(grid, ("log-mel", *models), strict=True):
+            first.set_ylabel(f"{name}\nhertz")
+        for axes in grid.flat:
             axes.set_xlabel("seconds")
+            axes.label_outer()
         emotion = store.emotions[store.emotion[rows[0]]]
         figure.suptitle(f"{store.clip_id[clip]}: {emotion}, speaker {store.speaker[rows[0]]}")
     return figure
@@ -113,6 +114,20 @@ def similarity_figure(cosines: Mapping[str, np.ndarray]) -> Figure:
         axes.set(xlabel="cosine similarity of student and teacher features", ylabel="validation rows")
         axes.legend(loc="upper left")
     return figure
+
+
+def _show(axes: Axes, image_HW: np.ndarray, frontend: FrontEnd, **drawing: Any) -> None:
+    """Draw an image of the front-end, or a mask over one, on axes in seconds and hertz."""
+    halves_hz = librosa.mel_frequencies(2 * frontend.n_mels + 3, fmax=frontend.sample_rate_hz / 2, htk=True)
+    librosa.display.specshow(
+        image_HW,
+        x_coords=np.linspace(0, frontend.clip_s, frontend.width + 1),
+        y_coords=halves_hz[1::2],  # a band's row ends halfway between its middle and the next one's
+        x_axis="s",
+        y_axis="mel",
+        ax=axes,
+        **drawing,
+    )
 
 
 def _drawn(store: Store, row: int) -> str:

@@ -7,6 +7,8 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sermodels import audio
 from sermodels.errors import UserError
@@ -161,3 +163,93 @@ def refusal(path: Path) -> str:
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     return message
+
+
+# What a decoder cannot do
+
+
+@pytest.mark.parametrize("subtype", sorted(soundfile.available_subtypes("WAV")))
+def test_every_coding_of_wav_is_read_whether_it_can_seek_or_not(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "a.wav"
+    try:
+        soundfile.write(path, tone(8000), 8000, subtype=subtype)
+    except soundfile.LibsndfileError:
+        pytest.skip(f"libsndfile does not write {subtype} of this rate")
+    loaded = audio.load(path, 8000)
+    spectrum = np.abs(np.fft.rfft(loaded))
+    assert len(loaded) == pytest.approx(4000, abs=500)  # of some codings, blocks are filled up
+    assert spectrum.argmax() * 8000 / len(loaded) == pytest.approx(440, abs=5)
+
+
+@pytest.mark.parametrize("error", [ValueError("no\nsense"), RuntimeError("broken."), MemoryError(), TypeError("x")])
+def test_whatever_a_decoder_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise error
+
+    path = written(tmp_path / "a.wav", tone())
+    monkeypatch.setattr(soundfile.SoundFile, "read", read)
+    assert "damaged, or not WAV, FLAC, OGG or MP3" in refusal(path)
+
+
+# Silence at both ends
+
+FRAME, HOP = 2048, 512  # of librosa.effects.trim
+
+
+@given(
+    before=st.integers(0, 30_000),
+    after=st.integers(0, 30_000),
+    trim_db=st.floats(5, 55),
+    peak=st.sampled_from([0.5, 0.05]),
+)
+@settings(deadline=None, max_examples=40)
+def test_silence_at_both_ends_is_cut_to_a_frame(before: int, after: int, trim_db: float, peak: float) -> None:
+    sound = np.float32(tone(peak=peak))
+    padded = np.pad(sound, (before, after))
+    cut = audio.trimmed(padded, trim_db)
+    assert np.shares_memory(cut, padded)
+    start = (cut.__array_interface__["data"][0] - padded.__array_interface__["data"][0]) // 4
+    # A frame that lies half in the silence is 3 dB below the loudest, so at least half of one is kept around the sound.
+    assert max(0, before - FRAME // 2 - HOP) <= start <= before + HOP
+    assert before + len(sound) - HOP <= start + len(cut) <= before + len(sound) + FRAME // 2 + HOP
+
+
+@given(st.integers(1, 5000), st.floats(0.01, 100))
+@settings(deadline=None, max_examples=20)
+def test_what_is_silent_throughout_is_not_cut(samples: int, trim_db: float) -> None:
+    assert len(audio.trimmed(np.zeros(samples, np.float32), trim_db)) == samples
+
+
+def test_without_the_setting_nothing_is_cut() -> None:
+    waveform = np.pad(np.float32(tone()), 9000)
+    assert audio.trimmed(waveform, None) is waveform
+
+
+def test_files_and_samples_are_trimmed_alike_behind_resampling(tmp_path: Path) -> None:
+    padded = np.pad(np.float32(tone(44_100)), 44_100)
+    path = written(tmp_path / "a.wav", padded, 44_100, subtype="FLOAT")
+    loaded = audio.load(path, RATE_HZ, trim_db=30)
+    np.testing.assert_array_equal(loaded, audio.trimmed(audio.load(path, RATE_HZ), 30))
+    np.testing.assert_array_equal(loaded, audio.from_samples(padded, "x", 44_100, RATE_HZ, 30))
+    np.testing.assert_array_equal(loaded, audio.decode(path.read_bytes(), "x", RATE_HZ, trim_db=30))
+    assert len(loaded) == pytest.approx(RATE_HZ // 2, abs=2 * FRAME)
+
+
+def test_a_silent_recording_is_refused_trimmed_or_not(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.wav", np.zeros(8000))
+    for trim_db in (None, 30):
+        with pytest.raises(UserError, match="silent recording"):
+            audio.load(path, RATE_HZ, trim_db=trim_db)
+
+
+def test_real_speech_loses_what_was_put_around_it(emodb: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(2 * RATE_HZ).astype(np.float32)
+    for path in sorted(emodb.rglob("*.wav"))[::40]:
+        speech = audio.load(path, RATE_HZ, trim_db=30)
+        hiss = noise * np.abs(speech).max() * 1e-4
+        padded = np.concatenate([hiss[:RATE_HZ], speech, hiss[RATE_HZ:]])
+        cut = audio.trimmed(padded, 30)
+        assert 0.1 * RATE_HZ < len(speech) <= len(audio.load(path, RATE_HZ))
+        assert len(cut) == pytest.approx(len(speech), abs=2 * FRAME)

@@ -1,18 +1,21 @@
 """An open store: what it holds, and that nothing altered passes for one."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 import torch
 from chirps import AUGMENTATION, SMALL, make, make_corpus
 
 from sermodels import audio
+from sermodels.config import FrontEnd
 from sermodels.errors import UserError
 from sermodels.frontend import VIEWS, log_mel, view
-from sermodels.store import open_store
+from sermodels.store import fingerprint, open_store
 
 
 @pytest.fixture
@@ -255,3 +258,42 @@ def test_any_flipped_byte_opens_or_is_a_user_error(built):
         except UserError:
             refused += 1
     assert refused > 150  # the rest is padding
+
+
+# Trimming
+
+
+OF_BEFORE = "ada4175646ff2cc440fb12a2ca46d67e450c4740dd499f499e269044f10b5dd3"  # made when there was no trimming
+
+
+def test_a_setting_that_is_off_is_not_in_fingerprint_or_manifest(built):
+    clips = [("a.wav", "00", "s", "anger")]
+
+    def named(trim_db):
+        return fingerprint(("anger", "calm"), FrontEnd(trim_db=trim_db), AUGMENTATION, 3, clips)
+
+    assert named(None) == OF_BEFORE
+    assert len({OF_BEFORE, named(30.0), named(40.0)}) == 3
+    with pa.memory_map(str(built.path)) as file:
+        assert b"trim_db" not in pa.ipc.open_file(file).schema.metadata[b"manifest"]
+
+
+def test_views_are_drawn_of_what_trimming_leaves(corpus, tmp_path):
+    for utterance in corpus.utterances:
+        samples, rate_hz = soundfile.read(utterance.path)
+        soundfile.write(utterance.path, np.pad(samples, (9000, 7000)), rate_hz)
+    frontend = dataclasses.replace(SMALL, trim_db=30.0)
+    plain, cut = make(corpus, tmp_path / "a.arrow"), make(corpus, tmp_path / "b.arrow", frontend=frontend)
+    assert cut.frontend.trim_db == 30
+    assert open_store(cut.path).frontend == frontend
+    assert cut.fingerprint != plain.fingerprint
+    assert (plain.duration_s - cut.duration_s > 0.75).all()
+    for row, kind in enumerate(cut.view):
+        utterance = corpus.utterances[cut.clip[row]]
+        waveform = audio.trimmed(audio.load(utterance.path, 16_000), 30)
+        altered, _ = view(torch.from_numpy(waveform), str(kind), frontend, AUGMENTATION, 0, utterance.id)
+        assert np.array_equal(log_mel(altered, frontend).numpy(), cut.pixels[row])
+        assert cut.duration_s[row] == len(waveform) / 16_000
+    original = plain.view == "original"
+    assert not plain.pixels[original].any(), "the silence fills the window"
+    assert cut.pixels[original].any(axis=(1, 2)).all()

@@ -192,6 +192,7 @@ def test_same_store_is_opened_not_written(corpus, tmp_path):
     [
         ({"seed": 3, "frontend": replace(SMALL, width=8)}, "seed is 0 there, 3 here; width is 16 there, 8 here"),
         ({"frontend": replace(SMALL, floor_db=-60)}, "floor_db is -80.0 there, -60.0 here"),
+        ({"frontend": replace(SMALL, trim_db=30)}, "trim_db is None there, 30.0 here"),
     ],
 )
 def test_other_settings_are_refused_key_by_key(built, corpus, changes, difference):

@@ -73,7 +73,7 @@ def test_another_store_is_refused(bundle, store):
 def test_recordings_that_sound_otherwise_are_refused(bundle, store, monkeypatch):
     """Not by their hashes: as if another version of a library decoded them otherwise."""
     honest = audio.load
-    monkeypatch.setattr(audio, "load", lambda *given: honest(*given)[::-1].copy())
+    monkeypatch.setattr(audio, "load", lambda *given, **named: honest(*given, **named)[::-1].copy())
     with pytest.raises(UserError, match=r"answers differ by \S+ from those to the store's images"):
         complete(bundle(), store, store.path.parent / "corpus")
 

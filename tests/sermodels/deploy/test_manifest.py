@@ -129,8 +129,14 @@ def test_the_three_lines_of_the_card_answer_there(bare, copy):
     assert found == pytest.approx(list(Recogniser(copy).answer(copy / EXAMPLE).values()), abs=1e-6)
 
 
-def test_another_rate_there_says_what_is_missing(bare, copy):
-    code = "from sermodels import audio; import numpy as np\n"
-    code += "try: audio.from_samples(np.ones(9000, np.float32), 'x', 44100, 16000)\n"
+@pytest.mark.parametrize(
+    ("call", "missing"),
+    [
+        ("from_samples(np.ones(9000, np.float32), 'x', 44100, 16000)", "make 16000 Hz of 44100 Hz"),
+        ("trimmed(np.ones(9000, np.float32), 30)", "cut silence"),
+    ],
+)
+def test_what_takes_librosa_there_says_so(bare, copy, call, missing):
+    code = f"from sermodels import audio; import numpy as np\ntry: audio.{call}\n"
     code += "except Exception as error: print(type(error).__name__, error)"
-    assert "UserError to make 16000 Hz of 44100 Hz takes soxr: pip install soxr" in answers(bare, code, copy)
+    assert f"UserError to {missing} takes librosa: pip install librosa" in answers(bare, code, copy)
