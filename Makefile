@@ -4,6 +4,9 @@ PYTHON ?= python3
 HOME_DIR ?= runs
 NAME := demo-$(shell date +%Y%m%d-%H%M%S)
 BIN := .venv/bin
+WORKERS ?= 2
+# Files of tests go to processes in their order: long ones first, short ones fill the end.
+IN_PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 CORPUS := $(HOME_DIR)/corpora/synthetic
 STORE := $(HOME_DIR)/stores/synthetic.arrow
 
@@ -31,8 +34,8 @@ dashboard: setup  ## Open a sweep's study in optuna-dashboard: make dashboard SW
 	@test -f '$(HOME_DIR)/studies/$(SWEEP).journal' || { echo "error: SWEEP='$(SWEEP)': there are: $$(cd $(HOME_DIR)/studies && ls | sed 's/.journal$$//' | xargs)" >&2; exit 2; }
 	$(BIN)/optuna-dashboard --storage-class JournalFileStorage $(HOME_DIR)/studies/$(SWEEP).journal
 
-test: setup  ## Run the tests.
-	$(BIN)/python -m pytest
+test: setup  ## Run the tests, in two processes (WORKERS=4 for more).
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-faults: setup  ## Kill processes, stop servers, fill disks (KILLS=10 for more).
 	$(BIN)/python -m pytest -m faults

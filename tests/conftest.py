@@ -1,12 +1,16 @@
 """What many tests share: a small real store, a configuration with tiny networks, one thread, and real speech if any."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
+from ray.cluster_utils import Cluster
+from tiers import pytest_terminal_summary  # noqa: F401  # a hook
 
 from search.study import create_study
 from sermodels.build import build_student
@@ -73,6 +77,28 @@ def model(store: Store, tiny_config: Callable[..., ChainConfig], tmp_path_factor
 def wav(store: Store) -> Path:
     """A recording of the store's corpus."""
     return store.path.parent / "corpus" / store.clip_id[0]
+
+
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Makes a home whose MLflow database has its tables, which take seconds to make, and nothing in them."""
+    template = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(f"sqlite:///{template}").search_experiments()
+
+    def make(home: Path) -> Path:
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(template, home / template.name)
+        return home
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """Where a Ray of one core answers: sweeps in the tests' own process need not start one each."""
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield nodes.address
+    nodes.shutdown()
 
 
 @pytest.fixture

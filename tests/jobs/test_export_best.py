@@ -1,4 +1,4 @@
-"""jobs/export_best.py, from a real sweep to an answer over HTTP: as a user does it, with real processes."""
+"""jobs/export_best.py, from a real sweep to an answer over HTTP."""
 
 import base64
 import io
@@ -11,8 +11,9 @@ import requests
 import soundfile
 import yaml
 from conftest import TINY
+from here import job_here
 from mlflow import MlflowClient
-from processes import environment, error_line, free_port, job, serving
+from processes import environment, error_line, free_port, serving
 
 from sermodels import audio
 from sermodels.bundle import FILES, load_bundle
@@ -32,13 +33,14 @@ PRESET = {
 
 
 @pytest.fixture(scope="module")
-def export(tmp_path_factory, store):
+def export(tmp_path_factory, store, new_home, ray_address):
     """Exports the best of a sweep, with further words on the command line."""
     folder = tmp_path_factory.mktemp("sweep")
+    new_home(folder / "home")
     (folder / "preset.yaml").write_text(yaml.safe_dump(PRESET))
     words = ["--store", store.path, "--preset", folder / "preset.yaml", "--name", "two", "--home", folder / "home"]
-    assert job("sweep.py", *words).returncode == 0
-    return partial(job, "export_best.py", "--sweep", "two", "--home", folder / "home", "--out")
+    assert job_here("sweep.py", *words, "--address", ray_address).returncode == 0
+    return partial(job_here, "export_best.py", "--sweep", "two", "--home", folder / "home", "--out")
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,23 @@
-"""The paper's tables as a user makes them: real Ray, images of the paper's size, few clips; begun and continued."""
+"""The paper's tables on a real Ray, images of the paper's size, few clips; begun and continued."""
 
 import json
 import shutil
 
 import pytest
 from here import job_here
-from processes import job
 
 SYSTEMS = ["student", "septr-16"]
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory):
+def words(tmp_path_factory, ray_address):
     """A store of 5 speakers × 7 emotions × 1 clip at full size, and the flags that all runs share."""
     root = tmp_path_factory.mktemp("paper")
-    built = job("build_store.py", "--corpus", "synthetic", "--root", root / "corpus", "--out", root / "s.arrow",
+    built = job_here("build_store.py", "--corpus", "synthetic", "--root", root / "corpus", "--out", root / "s.arrow",
                 "speakers=5", "clips_per_emotion=1")  # fmt: skip
     assert built.returncode == 0, built.stderr
     home = ["--home", root / "home", "--out", root / "out", "--store", root / "s.arrow", "--size", "reduced"]
+    home += ["--address", ray_address]
     return root, home
 
 
@@ -44,7 +44,7 @@ def test_tables_are_written_and_the_same_command_goes_on(words):
     assert "2 lanes of student: student of that teacher" in planned.stdout
     assert not (root / "out").exists()
 
-    done = job("paper.py", *flags, timeout_s=280)
+    done = job_here("paper.py", *flags)
     assert done.returncode == 0, done.stderr
     assert "4/4 lanes" in done.stderr
     measured = json.loads((root / "out" / "measured.json").read_text())
@@ -60,7 +60,7 @@ def test_tables_are_written_and_the_same_command_goes_on(words):
     kept = dict(list(measured.items())[1:])
     (root / "out" / "measured.json").write_text(json.dumps(kept))
     shutil.rmtree(root / "home" / "stages")
-    again = job("paper.py", *flags, timeout_s=280)
+    again = job_here("paper.py", *flags)
     assert again.returncode == 0, again.stderr
     assert "1 lanes to train" in again.stderr
     assert without_seconds(json.loads((root / "out" / "measured.json").read_text())) == without_seconds(measured)
@@ -77,7 +77,7 @@ def test_other_systems_add_to_the_same_table_and_their_question_is_answered(word
     root, flags = words
     before = trained(root)
     words_ = [*flags, "--folds", "0", "1", "--table", "ablation", "--systems", "student-alone"]
-    done = job("paper.py", *words_, timeout_s=280)
+    done = job_here("paper.py", *words_)
     assert done.returncode == 0, done.stderr
     assert before.items() <= trained(root).items(), "nothing of before is trained again"
     found = rows(root, "table-ablation.speaker")
@@ -90,7 +90,7 @@ def test_other_systems_add_to_the_same_table_and_their_question_is_answered(word
 def test_under_paper_the_table_says_that_it_leaks_and_shows_the_best_epoch(words):
     root, flags = words
     chosen = ["--protocol", "paper", "--table", "ablation", "--systems", "student-alone", "--folds", "0"]
-    done = job("paper.py", *flags, *chosen, timeout_s=280)
+    done = job_here("paper.py", *flags, *chosen)
     assert done.returncode == 0, done.stderr
     table = (tables(root) / "table-ablation.paper.md").read_text()
     assert "**Leaks**" in table

@@ -15,7 +15,8 @@ import pytest
 import requests
 import yaml
 from conftest import TINY
-from processes import ROOT, environment, error_line, free_port, job, serving
+from here import job_here
+from processes import ROOT, environment, error_line, free_port, serving
 
 from sermodels.bundle import load_bundle
 from sermodels.settings import merged
@@ -108,9 +109,9 @@ def test_parent_and_children_are_there_by_rest(submitted, tracking):
         assert run["info"]["status"] == "FINISHED"
 
 
-def test_the_winner_is_exported_from_another_folder(submitted, tracking, tmp_path):
-    command = [sys.executable, ROOT / "jobs" / "export_best.py", "--sweep", "two", "--tracking-uri", tracking]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
+def test_the_winner_is_exported_from_another_folder(submitted, tracking, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = job_here("export_best.py", "--sweep", "two", "--tracking-uri", tracking)
     assert done.returncode == 0, done.stderr
     assert load_bundle(tmp_path / "best").config.patch in ("32x4", "8x8")
 
@@ -141,7 +142,7 @@ def test_a_relative_home_is_refused_inside_a_job(cluster, store):
 def test_a_server_that_is_none_of_mlflows_is_named(cluster, store, tmp_path):
     address = cluster["RAY_API_SERVER_ADDRESS"]
     words = ["--store", store.path, "--home", tmp_path / "home", "--tracking-uri", address]
-    assert address in error_line(job("sweep.py", *words))
+    assert address in error_line(job_here("sweep.py", *words))
 
 
 def _submit(env, *words):

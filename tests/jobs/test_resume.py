@@ -9,7 +9,7 @@ import yaml
 from conftest import SMALL, TINY
 from here import job_here
 from mlflow import MlflowClient
-from processes import error_line, job, started, wait_for
+from processes import error_line, started, wait_for
 
 from search.study import open_study
 from sermodels.config import Augmentation
@@ -29,18 +29,21 @@ FAILING = merged(GRID, {"chain.teacher.epochs": 2, "space.alpha": [1e39], "space
 
 
 class Home:
-    """A home folder, and what its MLflow database knows."""
+    """A home folder, and what its MLflow database knows. Its sweeps share a Ray, in this process."""
 
-    def __init__(self, folder, store):
-        self.root, self.store = folder / "home", store
+    def __init__(self, folder, store, ray_address):
+        self.root, self.store, self.ray_address = folder / "home", store, ray_address
 
     def words(self, preset, name, *more):
         path = self.root.parent / f"{name}.yaml"
         path.write_text(yaml.safe_dump(preset))
         return ["--store", self.store.path, "--preset", path, "--name", name, "--home", self.root, *more]
 
+    def run(self, preset, name, *more):
+        return job_here("sweep.py", *self.words(preset, name, *more, "--address", self.ray_address))
+
     def sweep(self, preset, name, *more):
-        done = job("sweep.py", *self.words(preset, name, *more))
+        done = self.run(preset, name, *more)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -67,17 +70,28 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, store):
+def home_at(store, ray_address, new_home):
+    """Makes a home in a folder."""
+
+    def make(folder):
+        new_home(folder / "home")
+        return Home(folder, store, ray_address)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, home_at):
     """A home on which nothing was killed."""
-    home = Home(tmp_path_factory.mktemp("whole"), store)
+    home = home_at(tmp_path_factory.mktemp("whole"))
     home.sweep(GRID, "four")
     return home
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory, store):
+def killed(tmp_path_factory, home_at):
     """A home whose sweep was killed in a teacher stage, and then told to go on; with what it said."""
-    home = Home(tmp_path_factory.mktemp("killed"), store)
+    home = home_at(tmp_path_factory.mktemp("killed"))
     with started("sweep.py", *home.words(GRID, "four")) as process:
         wait_for(lambda: len(read_all(home.root / "stages")) > 20, process)
         os.kill(process.pid, signal.SIGKILL)
@@ -137,22 +151,22 @@ def test_another_store_is_refused(whole, store, tmp_path):
     assert f"store was {store.fingerprint}, is now {other.fingerprint}" in error_line(job_here("sweep.py", *words))
 
 
-def test_failed_trials_stay_failed_until_told_and_trials_may_be_raised(store, tmp_path):
-    home = Home(tmp_path, store)
-    first = job("sweep.py", *home.words(FAILING, "bad", "--trials", 1))
+def test_failed_trials_stay_failed_until_told_and_trials_may_be_raised(home_at, tmp_path):
+    home = home_at(tmp_path)
+    first = home.run(FAILING, "bad", "--trials", 1)
     assert "no trial finished" in first.stderr
-    second = job("sweep.py", *home.words(FAILING, "bad", "--resume", "--trials", 2))
+    second = home.run(FAILING, "bad", "--resume", "--trials", 2)
     assert "going on: 1 failed, 0 taken up again" in second.stderr
     assert "no trial finished" in second.stderr
-    third = job("sweep.py", *home.words(FAILING, "bad", "--resume", "--retry-failed", "--trials", 2))
+    third = home.run(FAILING, "bad", "--resume", "--retry-failed", "--trials", 2)
     assert "2 taken up again" in third.stderr
     assert [run.info.status for run in home.runs("trial", "bad")] == ["FAILED"] * 2
     states = [trial.state.name for trial in open_study(home.root / "studies" / "bad.journal", "bad").get_trials()]
     assert states == ["FAIL"] * 4
 
 
-def test_more_trials_may_be_asked_for_and_one_is_the_winner(store, tmp_path):
-    home = Home(tmp_path, store)
+def test_more_trials_may_be_asked_for_and_one_is_the_winner(home_at, tmp_path):
+    home = home_at(tmp_path)
     preset = merged(GRID, {"chain.teacher.epochs": 2})
     home.sweep(preset, "more", "--trials", 1)
     assert "going on: 1 finished, 0 taken up again" in home.sweep(preset, "more", "--trials", 4, "--resume").stderr
@@ -166,10 +180,8 @@ def test_more_trials_may_be_asked_for_and_one_is_the_winner(store, tmp_path):
 
 
 def test_fresh_puts_the_earlier_sweep_aside(whole):
-    words = whole.words(merged(GRID, {"space.alpha": [0]}), "four", "--fresh")
     before = whole.scores("four")
-    done = job("sweep.py", *words)
-    assert done.returncode == 0, done.stderr
+    done = whole.sweep(merged(GRID, {"space.alpha": [0]}), "four", "--fresh")
     assert "the earlier one is now called four.2" in done.stderr
     assert len(whole.runs("sweep", "four")) == 2
     assert {run.info.status for run in whole.runs("sweep", "four")} == {"FINISHED"}
@@ -179,38 +191,37 @@ def test_fresh_puts_the_earlier_sweep_aside(whole):
     assert len(list((whole.root / "studies").glob("four.2*.journal"))) == 1
 
 
-def test_without_a_tracker_a_sweep_runs_offline_and_is_sent_later(store, tmp_path):
-    home = Home(tmp_path, store)
+def test_without_a_tracker_a_sweep_runs_offline_and_is_sent_later(store, ray_address, tmp_path):
+    home = Home(tmp_path, store, ray_address)
     preset = merged(GRID, {"chain.teacher.epochs": 2, "space.alpha": [0]})
     nobody = ["--tracking-uri", "http://user:s3cret@127.0.0.1:9"]
-    assert "--offline" in error_line(job("sweep.py", *home.words(preset, "off", *nobody)))
+    assert "--offline" in error_line(home.run(preset, "off", *nobody))
     assert not home.root.exists()
-    done = job("sweep.py", *home.words(preset, "off", *nobody, "--offline"))
-    assert done.returncode == 0, done.stderr
+    done = home.sweep(preset, "off", *nobody, "--offline")
     assert f"python jobs/sync_tracking.py --home {home.root} --sweep off" in done.stderr
     assert "#/experiments" not in done.stdout, "no page to show yet"
     assert not (home.root / "mlflow.db").exists()
     texts = [done.stdout, done.stderr, *(p.read_text(errors="replace") for p in home.root.rglob("*") if p.is_file())]
     assert not any("s3cret" in text for text in texts)
-    sent = job("sync_tracking.py", "--home", home.root, "--sweep", "off")
+    sent = job_here("sync_tracking.py", "--home", home.root, "--sweep", "off")
     assert sent.returncode == 0, sent.stderr
     assert {run.info.status for run in home.runs("trial", "off")} == {"FINISHED"}
     (parent,) = home.runs("sweep", "off")
     assert {"config.yaml", "model.safetensors"} <= {
         file.path.rpartition("/")[2] for file in home.client.list_artifacts(parent.info.run_id, "best")
     }
-    again = job("sync_tracking.py", "--home", home.root)
+    again = job_here("sync_tracking.py", "--home", home.root)
     assert "off: 0 bytes sent" in again.stderr
     out = home.root.parent / "best"
-    assert job("export_best.py", "--sweep", "off", "--home", home.root, "--out", out).returncode == 0
+    assert job_here("export_best.py", "--sweep", "off", "--home", home.root, "--out", out).returncode == 0
 
 
 def test_a_home_without_sweeps_has_nothing_to_send(tmp_path):
     assert "nothing logged by any sweep" in error_line(job_here("sync_tracking.py", "--home", tmp_path))
 
 
-def test_auto_begins_a_sweep_and_goes_on_by_itself_when_its_driver_is_killed(store, tmp_path):
-    home = Home(tmp_path, store)
+def test_auto_begins_a_sweep_and_goes_on_by_itself_when_its_driver_is_killed(home_at, tmp_path):
+    home = home_at(tmp_path)
     drivers = set()
     with started("sweep.py", *home.words(GRID, "auto", "--resume", "auto")) as process:
         wait_for(lambda: len(read_all(home.root / "stages")) > 20, process)

@@ -11,8 +11,9 @@ from collections import Counter
 import pytest
 import yaml
 from conftest import TINY
+from here import job_here
 from mlflow import MlflowClient
-from processes import ROOT, environment, job, started, wait_for
+from processes import ROOT, environment, started, wait_for
 
 from sermodels.config import STAGES
 from sermodels.settings import merged
@@ -94,7 +95,7 @@ def test_when_a_process_is_killed_the_one_that_waits_goes_on_from_its_last_epoch
     assert len({entry.pid for entry in read_all(tmp_path / "stages")}) == 2
     assert len(counts) == 300 + 2 + 2
     assert sum(counts.values()) <= len(counts) + 1, "only the epoch that was under way may have been trained again"
-    disturbed, undisturbed = (job("train.py", *words, "--home", home) for home in (tmp_path, pair))
+    disturbed, undisturbed = (job_here("train.py", *words, "--home", home) for home in (tmp_path, pair))
     assert json.loads(disturbed.stdout) == json.loads(undisturbed.stdout)
 
 
@@ -115,9 +116,10 @@ def test_the_runs_of_all_sweeps_together_say_who_trained_and_who_reused(sweeps):
         assert alone == {stage for stage in STAGES if stage not in run.data.tags["ser.reused"]}
 
 
-def test_a_cache_that_may_hold_nothing_changes_no_score(store, sweeps, tmp_path):
+def test_a_cache_that_may_hold_nothing_changes_no_score(store, sweeps, new_home, ray_address, tmp_path):
+    new_home(tmp_path)
     words = ["--store", store.path, "--preset", written(tmp_path, GRID), "--home", tmp_path, "--name", "pruned"]
-    done = job("sweep.py", *words, "--prune-cache", 0)
+    done = job_here("sweep.py", *words, "--prune-cache", 0, "--address", ray_address)
     assert done.returncode == 0, done.stderr
     assert scores(tmp_path, "pruned") == scores(sweeps, "one")
     kept, left = (len(list((home / "stages").rglob("epoch-*.safetensors"))) for home in (sweeps, tmp_path))

@@ -23,10 +23,10 @@ CONFIG = {**TINY, "alpha": 0, "folds": [1, 0], "student": {**TINY["student"], "l
 class Trained:
     """What a run of the job left."""
 
-    def __init__(self, folder: Path, store: Path, config: Path, *words: str):
+    def __init__(self, folder: Path, store: Path, config: Path, *words: str, run=job_here):
         self.home, self.out = folder / "home", folder / "best"
         given = ["--store", store, "--config", config, "--home", self.home, "--out", self.out]
-        self.done = job("train.py", *given, *words)
+        self.done = run("train.py", *given, *words)
         assert self.done.returncode == 0, self.done.stderr
         self.figures = json.loads(self.done.stdout)
 
@@ -35,7 +35,7 @@ class Trained:
 def trained(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("first")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    return Trained(folder, store.path, folder / "config.yaml", "student.epochs=12", "seeds=[4]")
+    return Trained(folder, store.path, folder / "config.yaml", "student.epochs=12", "seeds=[4]", run=job)
 
 
 def test_a_line_an_epoch_and_one_line_of_figures(trained, store):
@@ -80,9 +80,9 @@ def test_all_data_is_trained_on_and_the_model_says_so(trained, store, tmp_path):
     words = ["--store", store.path, "--home", tmp_path / "none"]
     assert "must be one with all_data" in error_line(job_here("train.py", *words, "folds=[0, 1]", "--all-data"))
     assert "exclude each other" in error_line(job_here("train.py", *words, "all_data=false", "--all-data"))
-    noted = job("evaluate.py", final.out, "--store", store.path)
+    noted = job_here("evaluate.py", final.out, "--store", store.path)
     assert "test: neither trained nor selected on" in noted.stdout
-    done = job("predict.py", final.out, store.path.parent / "corpus" / store.clip_id[0])
+    done = job_here("predict.py", final.out, store.path.parent / "corpus" / store.clip_id[0])
     assert done.returncode == 0, done.stderr
 
 
@@ -95,7 +95,7 @@ def test_finished_stages_are_reused_and_take_one_line_each(trained, store):
 
 
 def test_an_unknown_key_is_one_line_and_nothing_is_written(store, tmp_path):
-    done = job(
+    done = job_here(
         "train.py", "--store", store.path, "--home", tmp_path / "home", "--out", tmp_path / "out", "teacher.lrr=1"
     )
     assert "'teacher.lrr'" in error_line(done)

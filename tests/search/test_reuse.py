@@ -53,7 +53,7 @@ def _target(link: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def trials(store, tmp_path_factory):
+def trials(store, ray_address, tmp_path_factory):
     """Results of six trials on one core, by place in PARAMS, and what each found in its process."""
     folder = tmp_path_factory.mktemp("reuse")
     spec = TrialSpec(
@@ -78,7 +78,7 @@ def trials(store, tmp_path_factory):
 
     run = tune.RunConfig(storage_path=str(folder / "tune"), stop=stop, verbose=0)
     here = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}  # of `noted_trial`, for Ray's processes
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env=here)
+    ray.init(address=ray_address, log_to_driver=False, runtime_env=here)
     try:
         grid = tune.Tuner(trainable, param_space=space, tune_config=config, run_config=run).fit()
     finally:

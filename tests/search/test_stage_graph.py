@@ -18,8 +18,8 @@ from sermodels.metrics import uar, wa
 
 
 @pytest.fixture(scope="module")
-def ray():
-    with ray_session(None):
+def ray(ray_address):
+    with ray_session(ray_address):
         yield
 
 
