@@ -7,6 +7,7 @@ import subprocess
 import pytest
 import yaml
 from conftest import TINY
+from here import job_here
 from mlflow import MlflowClient
 from processes import error_line, job
 
@@ -51,7 +52,7 @@ def test_building_a_store(disk, tmp_path):
     assert str(disk.path / "s.arrow") in line
     assert os.listdir(disk.path) == ["filler"]
     disk.empty()
-    done = job("build_store.py", *words)
+    done = job_here("build_store.py", *words)
     assert done.returncode == 0, done.stderr
     open_store(disk.path / "s.arrow").verify()
 
@@ -60,33 +61,33 @@ def test_writing_a_stage(store, disk, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(merged(TINY, {"teacher.epochs": 5})))
     words = ["--store", store.path, "--config", config, "--home"]
-    undisturbed = job("train.py", *words, tmp_path / "whole")
+    undisturbed = job_here("train.py", *words, tmp_path / "whole")
     assert undisturbed.returncode == 0, undisturbed.stderr
     disk.fill(leaving_kb=60)
     line = error_line(job("train.py", *words, disk.path / "home"))
     assert "No space left on device" in line
     assert not list(disk.path.rglob(".epoch-*"))
     disk.empty()
-    done = job("train.py", *words, disk.path / "home")
+    done = job_here("train.py", *words, disk.path / "home")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads(undisturbed.stdout)
 
 
 @pytest.mark.parametrize("leaving_kb", [40, 400])
-def test_a_sweep(store, disk, tmp_path, leaving_kb):
+def test_a_sweep(store, disk, new_home, ray_address, tmp_path, leaving_kb):
     preset = tmp_path / "two.yaml"
     grid = {"description": "two trials", "chain": TINY, "space": {"alpha": [0, 1]}, "trials": 2, "sampler": "grid"}
     preset.write_text(yaml.safe_dump(grid))
     home = disk.path / "home"
     words = ["--store", store.path, "--preset", preset, "--name", "two", "--home", home]
-    words += ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    words += ["--tracking-uri", f"sqlite:///{new_home(tmp_path)}/mlflow.db"]
     disk.fill(leaving_kb=leaving_kb)
     full = job("sweep.py", *words)
     assert full.returncode == 2, full.stderr
     assert full.stderr.splitlines()[-1].startswith("error: "), "after whatever Ray has to say"
     disk.empty()
     again = ["--resume", "--retry-failed"] if (home / "studies" / "two.journal").exists() else []
-    done = job("sweep.py", *words, *again)
+    done = job_here("sweep.py", *words, *again, "--address", ray_address)
     assert done.returncode == 0, done.stderr
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("ser-search").experiment_id])

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import pytest
 import yaml
 from conftest import TINY
+from here import job_here
 from mlflow import MlflowClient
 from optuna.trial import TrialState
-from processes import job, started, wait_for
+from processes import started, wait_for
 
 from search.study import open_study
 from sermodels.cache import StageCache
@@ -122,18 +123,19 @@ def swept(folder, store):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(store, tmp_path_factory):
+def undisturbed(store, new_home, ray_address, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = job("sweep.py", *swept(folder, store))
+    new_home(folder / "home")
+    done = job_here("sweep.py", *swept(folder, store), "--address", ray_address)
     assert done.returncode == 0, done.stderr
     return folder / "home"
 
 
 @pytest.fixture(scope="module")
-def victim(store, tmp_path_factory):
+def victim(store, new_home, ray_address, tmp_path_factory):
     """A sweep that was killed at every forced moment and at KILLS random ones, and then ended."""
     folder = tmp_path_factory.mktemp("victim")
-    victim = Victim(words=swept(folder, store), home=folder / "home")
+    victim = Victim(words=swept(folder, store), home=new_home(folder / "home"))
     draw = random.Random(0)
     with started("sweep.py", *victim.words) as process:
         wait_for(lambda: len(victim.entries()) > 3, process)
@@ -143,7 +145,7 @@ def victim(store, tmp_path_factory):
     moments = [moment for one in forced for moment in (one, at_random(draw))][: len(forced) + KILLS]
     moments += [at_random(draw) for _ in range(len(forced) + KILLS - len(moments))]
     victim.survived = [victim.run_until(moment) for moment in moments]
-    done = job("sweep.py", *victim.words, "--resume")
+    done = job_here("sweep.py", *victim.words, "--resume", "--address", ray_address)
     assert done.returncode == 0, done.stderr
     return victim
 

@@ -3,14 +3,18 @@
 import json
 import os
 import random
+import select
 import signal
+import subprocess
+import sys
+import textwrap
 import time
-from subprocess import TimeoutExpired
 
 import pytest
 import yaml
 from conftest import TINY
-from processes import job, started
+from here import job_here
+from processes import ROOT, environment
 from safetensors.torch import load_file
 
 from sermodels.config import STAGES
@@ -19,32 +23,67 @@ from sermodels.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-MOMENTS, EPOCHS = 20, 60
+MOMENTS, EPOCHS = 20, 20
+# Imports take half of a short job's time, and a kill harms nothing there: here they are done once. A line of standard
+# input, the words of a command, is a new process: its number is printed when it begins, its exit code when it ends.
+FORKS = """
+    import json, os, runpy, sys, traceback
+    sys.path.insert(0, "jobs")
+    import search.home, sermodels.chain, sermodels.deploy.complete, sermodels.evaluate, sermodels.store
+    import _device, _epochs, _store
+
+    for line in sys.stdin:
+        process = os.fork()
+        if process:
+            print(process, flush=True)
+            print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+            continue
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.argv = json.loads(line)
+        code = 1
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        os._exit(code)  # threads that were not forked cannot be joined
+"""
 
 
-def test_twenty_kills_leave_whole_files_and_change_no_byte(store, tmp_path):
+@pytest.fixture
+def forks():
+    """Runs a job, and kills it after some seconds: its exit code."""
+    command = [sys.executable, "-c", textwrap.dedent(FORKS)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), text=True, bufsize=1, **pipes) as parent:
+
+        def run(seconds, name, *words):
+            print(json.dumps([f"jobs/{name}", *map(str, words)]), file=parent.stdin, flush=True)
+            process = int(parent.stdout.readline())
+            if not select.select([parent.stdout], [], [], seconds)[0]:
+                os.kill(process, signal.SIGKILL)
+            return int(parent.stdout.readline())
+
+        yield run
+
+
+def test_twenty_kills_leave_whole_files_and_change_no_byte(forks, store, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(merged(TINY, {f"{stage}.epochs": EPOCHS for stage in STAGES})))
-    words = ["--store", store.path, "--config", config, "--home"]
+    words = ["train.py", "--store", store.path, "--config", config, "--home"]
     began = time.monotonic()
-    undisturbed = job("train.py", *words, tmp_path / "whole")
-    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert forks(100, *words, tmp_path / "whole") == 0
     whole_s, draw, killed = time.monotonic() - began, random.Random(0), 0
     home = tmp_path / "killed"
     while killed < MOMENTS:
-        with started("train.py", *words, home) as process:
-            try:
-                process.wait(draw.uniform(0, whole_s))
-            except TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                killed += 1
-                process.wait(10)
-            else:  # it came to its end: begin again elsewhere
-                assert process.returncode == 0
-                home = tmp_path / f"killed{killed}"
+        if forks(draw.uniform(0, whole_s), *words, home) == -signal.SIGKILL:
+            killed += 1
+        else:  # it came to its end: begin again elsewhere
+            assert max(entry.epoch for entry in read_all(home / "stages")) == EPOCHS
+            home = tmp_path / f"killed{killed}"
         for path in home.glob("stages/*/*/*.safetensors"):
             assert load_file(path)
-    resumed = job("train.py", *words, home)
+    resumed, undisturbed = (job_here(*words, folder) for folder in (home, tmp_path / "whole"))
     assert resumed.returncode == 0, resumed.stderr
     assert "torn" not in resumed.stderr
     assert "passed over" not in resumed.stderr

@@ -26,8 +26,8 @@ GRID = {
 }
 
 
-def test_trials_of_a_lost_node_end_elsewhere(store, tmp_path):
-    home, preset = tmp_path / "home", tmp_path / "two.yaml"
+def test_trials_of_a_lost_node_end_elsewhere(store, new_home, tmp_path):
+    home, preset = new_home(tmp_path / "home"), tmp_path / "two.yaml"
     preset.write_text(yaml.safe_dump(GRID))
     script = f"""
         import subprocess, sys, time

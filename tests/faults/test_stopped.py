@@ -6,8 +6,9 @@ import time
 import pytest
 import yaml
 from conftest import TINY
+from here import job_here
 from mlflow import MlflowClient
-from processes import job, started, wait_for
+from processes import started, wait_for
 
 from sermodels.settings import merged
 
@@ -30,8 +31,8 @@ def runs_of(home):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_sweep_that_is_stopped_closes_its_runs_ends_soon_and_goes_on(store, tmp_path, how):
-    home, preset = tmp_path / "home", tmp_path / "two.yaml"
+def test_a_sweep_that_is_stopped_closes_its_runs_ends_soon_and_goes_on(store, new_home, ray_address, tmp_path, how):
+    home, preset = new_home(tmp_path / "home"), tmp_path / "two.yaml"
     preset.write_text(yaml.safe_dump(GRID))
     words = ["--store", store.path, "--preset", preset, "--name", "stopped", "--home", home]
     with started("sweep.py", *words) as process:
@@ -41,6 +42,6 @@ def test_a_sweep_that_is_stopped_closes_its_runs_ends_soon_and_goes_on(store, tm
         assert process.wait(60) == 130
     assert time.monotonic() - began < EXIT_S
     assert runs_of(home) == [("sweep", "KILLED", "interrupted"), *[("trial", "KILLED", "interrupted")] * 2]
-    done = job("sweep.py", *words, "--resume")
+    done = job_here("sweep.py", *words, "--resume", "--address", ray_address)
     assert done.returncode == 0, done.stderr
     assert runs_of(home) == [("sweep", "FINISHED", "finished"), *[("trial", "FINISHED", "finished")] * 2]

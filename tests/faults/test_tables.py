@@ -7,7 +7,8 @@ import time
 from collections import Counter
 
 import pytest
-from processes import job, started, wait_for
+from here import job_here
+from processes import started, wait_for
 
 from sermodels.training_log import read_all
 
@@ -19,9 +20,9 @@ def epochs(home):
     return Counter((entry.stage, entry.key, entry.epoch) for entry in read_all(home / "stages"))
 
 
-def test_a_killed_process_and_a_killed_run_cost_the_epochs_under_way(tmp_path):
+def test_a_killed_process_and_a_killed_run_cost_the_epochs_under_way(ray_address, tmp_path):
     store, home, out = tmp_path / "s.arrow", tmp_path / "home", tmp_path / "out"
-    built = job("build_store.py", "--corpus", "synthetic", "--root", tmp_path / "corpus", "--out", store,
+    built = job_here("build_store.py", "--corpus", "synthetic", "--root", tmp_path / "corpus", "--out", store,
                 "speakers=4", "clips_per_emotion=1")  # fmt: skip
     assert built.returncode == 0, built.stderr
     words = ["paper.py", "--store", store, "--home", home, "--out", out, "--size", "reduced", "--table", "2"]
@@ -38,7 +39,7 @@ def test_a_killed_process_and_a_killed_run_cost_the_epochs_under_way(tmp_path):
     assert next(out.glob("*/table-2.speaker.md")).exists(), "an interrupted run, too, shows what there is"
 
     time.sleep(2)
-    done = job(*words, timeout_s=400)
+    done = job_here(*words, "--address", ray_address)
     assert done.returncode == 0, done.stderr
     measured = json.loads((out / "measured.json").read_text())
     assert len(measured) == 4

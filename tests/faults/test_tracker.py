@@ -5,15 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 import yaml
 from conftest import TINY
+from here import job_here
 from mlflow import MlflowClient
-from processes import environment, free_port, job, started, wait_for
+from processes import environment, free_port, started, wait_for
 
 from sermodels.settings import merged
 from sermodels.training_log import read_all
@@ -62,14 +62,12 @@ class Server:
             return False
 
 
-@contextmanager
-def serving(folder):
-    folder.mkdir()
-    server = Server(folder)
+@pytest.fixture
+def server(new_home, tmp_path):
+    server = Server(new_home(tmp_path / "server"))
     server.start()
-    try:
-        yield server
-    finally:
+    yield server
+    if server.process.poll() is None:
         server.stop()
 
 
@@ -92,8 +90,8 @@ def assert_all_is_there(server, epochs):
                 assert steps == list(range(1, last + 1))
 
 
-def test_a_server_that_is_away_for_half_a_minute_misses_nothing(store, tmp_path):
-    with serving(tmp_path / "server") as server, started("sweep.py", *swept(tmp_path, store, server, LONG)) as process:
+def test_a_server_that_is_away_for_half_a_minute_misses_nothing(store, server, tmp_path):
+    with started("sweep.py", *swept(tmp_path, store, server, LONG)) as process:
         wait_for(lambda: len(read_all(tmp_path / "home" / "stages")) > 5, process)
         server.stop()
         time.sleep(OUTAGE_S)
@@ -101,19 +99,18 @@ def test_a_server_that_is_away_for_half_a_minute_misses_nothing(store, tmp_path)
         assert before > 20, "training went on without it"
         server.start()
         assert process.wait(240) == 0
-        assert_all_is_there(server, LONG)
+    assert_all_is_there(server, LONG)
 
 
-def test_a_server_that_is_gone_for_good_gets_everything_by_the_replay(store, tmp_path):
-    with serving(tmp_path / "server") as server:
-        with started("sweep.py", *swept(tmp_path, store, server, SHORT)) as process:
-            wait_for(lambda: len(read_all(tmp_path / "home" / "stages")) > 5, process)
-            server.stop()
-            assert process.wait(240) == 0, "it comes to its end without a tracker"
-        done = job("sync_tracking.py", "--home", tmp_path / "home")
-        assert done.returncode == 2
-        assert server.uri in done.stderr
-        server.start()
-        done = job("sync_tracking.py", "--home", tmp_path / "home")
-        assert done.returncode == 0, done.stderr
-        assert_all_is_there(server, SHORT)
+def test_a_server_that_is_gone_for_good_gets_everything_by_the_replay(store, server, tmp_path):
+    with started("sweep.py", *swept(tmp_path, store, server, SHORT)) as process:
+        wait_for(lambda: len(read_all(tmp_path / "home" / "stages")) > 5, process)
+        server.stop()
+        assert process.wait(240) == 0, "it comes to its end without a tracker"
+    done = job_here("sync_tracking.py", "--home", tmp_path / "home")
+    assert done.returncode == 2
+    assert server.uri in done.stderr
+    server.start()
+    done = job_here("sync_tracking.py", "--home", tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    assert_all_is_there(server, SHORT)

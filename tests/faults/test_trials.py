@@ -3,8 +3,8 @@
 import pytest
 import yaml
 from conftest import TINY
+from here import job_here
 from mlflow import MlflowClient
-from processes import job
 
 from search.preset import load
 from search.space import configure
@@ -42,13 +42,13 @@ def in_the_way(store, preset, stages):
 
 
 @pytest.fixture(scope="module")
-def runs(store, tmp_path_factory):
+def runs(store, new_home, ray_address, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trials")
     preset = folder / "cases.yaml"
     preset.write_text(yaml.safe_dump(PRESET))
     in_the_way(store, preset, folder / "home" / "stages")
-    done = job("sweep.py", "--store", store.path, "--preset", preset, "--name", "cases", "--home", folder / "home",
-               timeout_s=500)  # fmt: skip
+    words = ["--store", store.path, "--preset", preset, "--name", "cases", "--home", new_home(folder / "home")]
+    done = job_here("sweep.py", *words, "--address", ray_address)
     assert done.returncode == 0, done.stderr
     client = MlflowClient(f"sqlite:///{folder}/home/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name("ser-search").experiment_id])
