@@ -37,8 +37,10 @@ dashboard: setup  ## Open a sweep's study in optuna-dashboard: make dashboard SW
 test: setup  ## Run the tests, in two processes (WORKERS=4 for more).
 	$(BIN)/python -m pytest $(IN_PARALLEL)
 
+# What holds a deadline of seconds has the machine to itself.
 test-faults: setup  ## Kill processes, stop servers, fill disks (KILLS=10 for more).
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest -m 'faults and not deadline' $(IN_PARALLEL)
+	$(BIN)/python -m pytest -m 'faults and deadline'
 
 test-browser: setup  ## Look at MLflow's pages and the report in headless Chromium (Debian: apt-get install chromium).
 	$(BIN)/python -m pytest -m browser

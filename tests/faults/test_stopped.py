@@ -12,7 +12,7 @@ from processes import started, wait_for
 
 from sermodels.settings import merged
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.deadline, pytest.mark.timeout(300)]
 
 EXIT_S = 10  # promised
 GRID = {
