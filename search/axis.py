@@ -20,7 +20,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.errors import UserError
 from sermodels.settings import flatten, merged, parse, to_plain, unknown
 

@@ -8,7 +8,7 @@ import torch
 
 from sermodels.batches import Order, Source, draw_order
 from sermodels.build import Builder
-from sermodels.config import STAGES, ChainConfig, StageName
+from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes
 from sermodels.losses import loss_of

@@ -15,7 +15,7 @@ from search.tracking.tracker import OUTCOME, Tracker
 from sermodels.bundle import Bundle, check_replaceable, load_bundle, write_bundle
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.credentials import without_credentials
 from sermodels.data import TrialData
 from sermodels.errors import UserError

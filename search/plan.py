@@ -9,7 +9,7 @@ import torch
 from search.estimate import count_stages, distinct_stages, estimate_seconds
 from search.preset import Preset, load
 from search.space import Space, configure, fits
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.profile import costs

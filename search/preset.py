@@ -9,7 +9,7 @@ from pydantic import Field
 
 from search.axis import chain_keys
 from search.space import Space, configure
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.errors import UserError
 from sermodels.settings import flatten, load_yaml, merged, parse, parse_overrides, unknown
 

@@ -18,7 +18,7 @@ from search.label import label
 from search.outcome import Outcome
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
-from sermodels.config import STAGES
+from sermodels.config.chain import STAGES
 
 LINE_EVERY_S = 30.0
 BAR = 24  # characters

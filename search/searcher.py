@@ -23,7 +23,7 @@ from search.trial_config import Kind, resolve
 from search.trial_result import TrialResult
 from search.turns import Proposal, Turns
 from sermodels.cache import StageCache
-from sermodels.config import STAGES
+from sermodels.config.chain import STAGES
 from sermodels.stage import stages_of
 
 MAX_ASKS = 50  # proposals in a row that are known already before the grid is asked instead

@@ -14,7 +14,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 
 from search.axis import Axis, parse_axis
-from sermodels.config import STAGES, ChainConfig
+from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.errors import UserError
 from sermodels.settings import merged, parse
 from sermodels.stage import first_stage

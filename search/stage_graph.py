@@ -15,7 +15,7 @@ import torch
 
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import STAGES, ChainConfig, Lane, StageName
+from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
 from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.evaluate import confusion_by_speaker

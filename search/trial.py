@@ -22,7 +22,7 @@ from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
 from sermodels.cache import BusyError, StageCache
 from sermodels.chain import Chain
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError

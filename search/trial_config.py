@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from search.space import Space, configure
-from sermodels.config import STAGES, ChainConfig, StageName
+from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.errors import UserError
 from sermodels.settings import merged
 

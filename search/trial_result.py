@@ -6,7 +6,7 @@ from typing import Any
 
 from search.lane_scores import LaneScores
 from search.outcome import Outcome
-from sermodels.config import StageName
+from sermodels.config.chain import StageName
 from sermodels.epoch_report import EpochReport
 
 _TUNE = "result"  # key of Tune's result

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sermodels.config import Lane, StageName
+from sermodels.config.chain import Lane, StageName
 from sermodels.data import TrialData
 from sermodels.randomness import generator
 

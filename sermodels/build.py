@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sermodels.config import ChainConfig, StageName
+from sermodels.config.chain import ChainConfig, StageName
 from sermodels.networks import Network
 from sermodels.peers.ast import Ast, start_from_deit
 from sermodels.peers.septr import SepTr

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sermodels.build import build_student
-from sermodels.config import ChainConfig, FrontEnd
+from sermodels.config.chain import ChainConfig, FrontEnd
 from sermodels.deploy.names import ADDED
 from sermodels.errors import UserError
 from sermodels.frontend import log_mel

@@ -16,7 +16,7 @@ from sermodels.build import Builder
 from sermodels.cache import BusyError, History, StageCache
 from sermodels.chain_context import ChainContext, StageGoneError
 from sermodels.chain_result import ChainResult, seconds_of
-from sermodels.config import STAGES, ChainConfig, StageName
+from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport, Report
 from sermodels.lanes import LoopedLanes, StackedLanes, Tick

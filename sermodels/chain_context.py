@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sermodels.build import Builder
 from sermodels.cache import StageCache
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes, network_state
 from sermodels.stage import Stage

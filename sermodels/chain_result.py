@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sermodels.cache import History, StageCache
-from sermodels.config import StageName
+from sermodels.config.chain import StageName
 from sermodels.stage import Stage
 
 

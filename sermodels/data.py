@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.splits import Split, split
 from sermodels.store import Store
 

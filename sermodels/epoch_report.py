@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sermodels.cache import History
-from sermodels.config import StageName
+from sermodels.config.chain import StageName
 
 
 @dataclass(frozen=True, kw_only=True)

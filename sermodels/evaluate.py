@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sermodels.batches import Source
 from sermodels.bundle import FINGERPRINT, Bundle
 from sermodels.chain_result import ChainResult
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.lanes import ROWS_AT_ONCE, infer

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sermodels.batches import Batch
-from sermodels.config import ChainConfig, Lane, StageName, StageSettings
+from sermodels.config.chain import ChainConfig, Lane, StageName, StageSettings
 from sermodels.lanes import Loss
 from sermodels.metrics import cosine, score
 from sermodels.networks import Output

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sermodels.attention import SMOOTH, attention_masks
-from sermodels.config import FrontEnd
+from sermodels.config.chain import FrontEnd
 from sermodels.networks import Network
 from sermodels.store import Store
 

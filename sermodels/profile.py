@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sermodels.build import Builder
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.networks import Network
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sermodels.config import STAGES, ChainConfig, Lane, StageName
+from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
 from sermodels.peers.ast import weights_sha256
 from sermodels.settings import flatten, merged, to_plain
 

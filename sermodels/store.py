@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sermodels.config import Augmentation, FrontEnd
+from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.errors import UserError
 from sermodels.frontend import VIEWS
 from sermodels.settings import parse, to_plain

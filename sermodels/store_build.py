@@ -9,7 +9,7 @@ from typing import IO, TypeVar
 
 import pyarrow as pa
 
-from sermodels.config import Augmentation, FrontEnd
+from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
 from sermodels.files import file_sha256, remove_leftovers, replacing

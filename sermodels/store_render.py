@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from sermodels import audio
-from sermodels.config import Augmentation, FrontEnd
+from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Utterance
 from sermodels.errors import UserError
 from sermodels.files import file_sha256

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sermodels.batches import Source
 from sermodels.chain_context import ChainContext
-from sermodels.config import Lane
+from sermodels.config.chain import Lane
 from sermodels.lanes import infer
 from sermodels.stage import Stage
 

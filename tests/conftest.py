@@ -15,7 +15,7 @@ from tiers import pytest_terminal_summary  # noqa: F401  # a hook
 from search.study import create_study
 from sermodels.build import build_student
 from sermodels.bundle import FINGERPRINT, write_bundle
-from sermodels.config import Augmentation, ChainConfig, FrontEnd
+from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.deploy.complete import complete
 from sermodels.settings import merged, parse

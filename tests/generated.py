@@ -18,7 +18,7 @@ from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.tracking.spool import Spool
 from sermodels.bundle import METRICS
-from sermodels.config import Lane
+from sermodels.config.chain import Lane
 from sermodels.epoch_report import EpochReport
 from sermodels.files import replacing
 from sermodels.settings import dump_yaml

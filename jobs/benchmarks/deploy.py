@@ -26,7 +26,7 @@ from jobs.shared.progress import counted
 from sermodels.audio import load
 from sermodels.build import build_student, build_teacher
 from sermodels.bundle import FINGERPRINT, WEIGHTS, Bundle, load_bundle, write_bundle
-from sermodels.config import ChainConfig, FrontEnd, Teacher
+from sermodels.config.chain import ChainConfig, FrontEnd, Teacher
 from sermodels.corpora.synthetic import EMOTIONS
 from sermodels.deploy.graph import ExportableLogMel, export_onnx, to_onnx
 from sermodels.deploy.recogniser import session

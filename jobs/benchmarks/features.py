@@ -20,7 +20,7 @@ from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.batches import Batch, Order, Source, draw_order
 from sermodels.build import build_student, build_teacher
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, infer
 from sermodels.losses import match_loss

@@ -29,7 +29,7 @@ from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.batches import Order, Source, draw_order
 from sermodels.build import build_student, build_teacher
-from sermodels.config import ChainConfig, StageName
+from sermodels.config.chain import ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes
 from sermodels.losses import loss_of

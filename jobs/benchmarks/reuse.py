@@ -27,7 +27,7 @@ from jobs.benchmarks.study import DISTINCT, Study, paper_sized
 from jobs.shared.progress import counted
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import STAGES, ChainConfig
+from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.memory import keep_freed

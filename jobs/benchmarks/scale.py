@@ -49,7 +49,7 @@ from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
 from sermodels.batches import Source, draw_order
-from sermodels.config import STAGES, ChainConfig, FrontEnd, Lane
+from sermodels.config.chain import STAGES, ChainConfig, FrontEnd, Lane
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.settings import dump_yaml

@@ -26,7 +26,7 @@ from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels import audio
 from sermodels.batches import Order, Source, draw_order
-from sermodels.config import Augmentation, ChainConfig, FrontEnd
+from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora.utterance import Corpus
 from sermodels.data import TrialData
 from sermodels.frontend import log_mel, view

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from sermodels.config import STAGES, Augmentation, ChainConfig, FrontEnd, StageName
+from sermodels.config.chain import STAGES, Augmentation, ChainConfig, FrontEnd, StageName
 from sermodels.corpora import synthetic
 from sermodels.settings import flatten, merged, parse
 from sermodels.store import Store

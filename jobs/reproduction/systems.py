@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sermodels.config import ChainConfig, Protocol, StageName
+from sermodels.config.chain import ChainConfig, Protocol, StageName
 from sermodels.errors import UserError
 from sermodels.settings import load_yaml, merged, parse, unknown
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemaining
 
 from sermodels.cache import BusyError
 from sermodels.chain import POLL_S, Wait
-from sermodels.config import STAGES, ChainConfig, StageName
+from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport, Report
 from sermodels.lanes import Tick

@@ -16,7 +16,7 @@ from search.tracking.records import Begin, End, Log, Record, RunKind, Text
 from search.tracking.runs import LANES, OUTCOME, REASON
 from search.tracking.spool import read_records
 from sermodels.bundle import METRICS
-from sermodels.config import STAGES, StageName
+from sermodels.config.chain import STAGES, StageName
 from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
 

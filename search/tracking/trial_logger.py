@@ -15,7 +15,7 @@ from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from search.trial_spec import RETRIES, TrialSpec
-from sermodels.config import STAGES
+from sermodels.config.chain import STAGES
 from sermodels.settings import dump_yaml
 
 MOST_REASON = 5000  # characters: as many as a tag of MLflow holds

@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 
 from sermodels.bundle import FINGERPRINT, Bundle
-from sermodels.config import Protocol
+from sermodels.config.chain import Protocol
 from sermodels.corpora.terms import terms
 from sermodels.intervals import Interval, over_speakers
 from sermodels.metrics import uar, wa

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sermodels.audio import MIN_DURATION_S
-from sermodels.config import FrontEnd
+from sermodels.config.chain import FrontEnd
 from sermodels.deploy.names import INPUT
 from sermodels.frontend import LogMel, columns
 from sermodels.networks import Network

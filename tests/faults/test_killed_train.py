@@ -17,7 +17,7 @@ from here import job_here
 from processes import ROOT, environment
 from safetensors.torch import load_file
 
-from sermodels.config import STAGES
+from sermodels.config.chain import STAGES
 from sermodels.settings import merged
 from sermodels.training_log import read_all
 

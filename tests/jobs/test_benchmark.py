@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from sermodels.config import FrontEnd
+from sermodels.config.chain import FrontEnd
 from sermodels.store import open_store
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sermodels.build import build_student
-from sermodels.config import ChainConfig, FrontEnd, Student, Teacher
+from sermodels.config.chain import ChainConfig, FrontEnd, Student, Teacher
 
 FRONTEND = FrontEnd(clip_s=2.0, n_fft=512, n_mels=32, width=32)
 CONFIG = ChainConfig(

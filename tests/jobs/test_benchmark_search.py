@@ -4,7 +4,7 @@ import pytest
 
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import STAGES, FrontEnd
+from sermodels.config.chain import STAGES, FrontEnd
 from sermodels.data import TrialData
 from sermodels.stage import stages_of
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from processes import error_line, started, wait_for
 
 from search.study import open_study
-from sermodels.config import Augmentation
+from sermodels.config.chain import Augmentation
 from sermodels.corpora import synthetic
 from sermodels.settings import merged
 from sermodels.store_build import build

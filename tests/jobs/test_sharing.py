@@ -15,7 +15,7 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import ROOT, environment, started, wait_for
 
-from sermodels.config import STAGES
+from sermodels.config.chain import STAGES
 from sermodels.settings import merged
 from sermodels.training_log import read_all
 

@@ -16,7 +16,7 @@ from processes import error_line, job
 from sermodels.bundle import load_bundle
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.settings import merged, parse
 from sermodels.training_log import read_all

@@ -12,7 +12,7 @@ from here import job_here
 from processes import error_line, job
 
 from sermodels.bundle import FINGERPRINT, load_bundle
-from sermodels.config import Augmentation
+from sermodels.config.chain import Augmentation
 from sermodels.corpora import synthetic
 from sermodels.evaluate import evaluate, rows_of
 from sermodels.store_build import build

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from search.lane_scores import from_json, to_json
 from search.registry import CHAMPION, check_name, register
 from sermodels.bundle import FINGERPRINT, load_bundle, write_bundle
-from sermodels.config import Lane
+from sermodels.config.chain import Lane
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 

@@ -18,7 +18,7 @@ from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.networks import Network
 from sermodels.settings import merged, parse

@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 from search.preset import load
 from search.space import Space
 from search.study import Ledger, best, confirmed_lanes, create_study, open_study, params_of
-from sermodels.config import Lane
+from sermodels.config.chain import Lane
 from sermodels.errors import UserError
 
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save, save_file
 
 from sermodels.cache import BusyError, StageCache
-from sermodels.config import Lane
+from sermodels.config.chain import Lane
 from sermodels.stage import Stage
 
 MOST = 50  # epochs

@@ -13,7 +13,7 @@ from sermodels.build import Builder, build_student
 from sermodels.cache import Checkpoint, StageCache
 from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
-from sermodels.config import STAGES, ChainConfig
+from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.lanes import network_state

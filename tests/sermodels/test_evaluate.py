@@ -11,7 +11,7 @@ from sermodels.build import build_student
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.splits import split
 from sermodels.store import Store

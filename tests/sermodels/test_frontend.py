@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sermodels import audio
-from sermodels.config import Augmentation, FrontEnd
+from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.frontend import VIEWS, LogMel, log_mel, view
 
 RATE = 16_000

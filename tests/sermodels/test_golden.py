@@ -14,7 +14,7 @@ import pytest
 
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.config import STAGES, ChainConfig
+from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.settings import merged, parse

@@ -14,7 +14,7 @@ import torch
 
 from sermodels.batches import Order, Source, draw_order
 from sermodels.build import Builder
-from sermodels.config import STAGES
+from sermodels.config.chain import STAGES
 from sermodels.data import FoldRows, TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes, infer, network_state
 from sermodels.losses import loss_of
@@ -26,7 +26,7 @@ BATCH, LR = 12, 3e-3
 ONE_STEP = """
 import sys, torch
 from sermodels.batches import Batch, Order
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.lanes import LoopedLanes
 from sermodels.build import Builder
 from sermodels.losses import teacher_loss

@@ -7,7 +7,7 @@ import torch
 
 from sermodels.batches import Batch
 from sermodels.build import Builder
-from sermodels.config import STAGES, ChainConfig, StageSettings
+from sermodels.config.chain import STAGES, ChainConfig, StageSettings
 from sermodels.losses import learning_rate, loss_of, measure
 from sermodels.networks import Output
 

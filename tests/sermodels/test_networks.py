@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sermodels.build import build_student, build_teacher
-from sermodels.config import ChainConfig, Student, Teacher
+from sermodels.config.chain import ChainConfig, Student, Teacher
 from sermodels.networks import Network, Output
 from sermodels.vit import coordinates, sinusoids, to_patches
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sermodels.build import build_student, build_teacher
-from sermodels.config import ChainConfig, Teacher
+from sermodels.config.chain import ChainConfig, Teacher
 from sermodels.networks import Network
 from sermodels.profile import costs, count_macs, count_parameters
 
@@ -18,7 +18,7 @@ PAPER = ChainConfig()
 LARGE = ChainConfig(teacher=Teacher(depth=12, heads=12))
 COUNT_STUDENT = """
 import sys
-from sermodels.config import ChainConfig
+from sermodels.config.chain import ChainConfig
 from sermodels.build import build_student
 from sermodels.profile import count_macs
 student = build_student(ChainConfig(), (128, 128), classes=7, seed=0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sermodels.cache import StageCache
-from sermodels.config import Lane
+from sermodels.config.chain import Lane
 from sermodels.pruning import prune
 from sermodels.stage import Stage
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sermodels.config import Augmentation, ChainConfig, FrontEnd, Teacher
+from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd, Teacher
 from sermodels.errors import UserError
 from sermodels.settings import dump_yaml, flatten, load_yaml, merged, parse, parse_overrides, to_plain
 

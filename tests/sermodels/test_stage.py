@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sermodels.config import STAGES, ChainConfig, Lane, Student
+from sermodels.config.chain import STAGES, ChainConfig, Lane, Student
 from sermodels.errors import UserError
 from sermodels.settings import flatten, merged, parse, to_plain
 from sermodels.stage import STAGE_VERSION, first_stage, lane_stages, stages_of

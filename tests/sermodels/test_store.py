@@ -12,7 +12,7 @@ import torch
 from chirps import AUGMENTATION, SMALL, make, make_corpus
 
 from sermodels import audio
-from sermodels.config import FrontEnd
+from sermodels.config.chain import FrontEnd
 from sermodels.errors import UserError
 from sermodels.frontend import VIEWS, log_mel, view
 from sermodels.store import fingerprint, open_store

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sermodels.build import build_student
-from sermodels.config import Augmentation, ChainConfig, FrontEnd
+from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.metrics import score
 from sermodels.store import Store

@@ -12,7 +12,7 @@ import torch
 
 from sermodels import audio
 from sermodels.build import build_student
-from sermodels.config import FrontEnd
+from sermodels.config.chain import FrontEnd
 from sermodels.deploy.graph import ExportableLogMel, export_onnx
 from sermodels.frontend import log_mel
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from transformers import DeiTConfig, DeiTModel
 
 from sermodels.build import build_teacher
-from sermodels.config import ChainConfig, Teacher
+from sermodels.config.chain import ChainConfig, Teacher
 from sermodels.errors import UserError
 from sermodels.profile import count_macs, count_parameters
 

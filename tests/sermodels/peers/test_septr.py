@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sermodels.build import build_teacher
-from sermodels.config import ChainConfig, Teacher
+from sermodels.config.chain import ChainConfig, Teacher
 from sermodels.peers.septr import along_last
 from sermodels.profile import count_macs, count_parameters
 

@@ -1,0 +1,1 @@
+"""What a trial is: its settings, their ranges, and how they are read from YAML."""
