@@ -42,7 +42,7 @@ def _overview() -> str:
 
 def _print_completion(*shells: str) -> None:
     from jobs.shared.parsing import SHELLS, completion  # so that the overview is there at once
-    from sermodels.settings import unknown
+    from sermodels.config.parsing import unknown
 
     if len(shells) != 1:
         raise UserError(f"--print-completion takes one word: {', '.join(SHELLS)}")
@@ -53,7 +53,7 @@ def _print_completion(*shells: str) -> None:
 
 def _script(name: str) -> ModuleType:
     if name not in SCRIPTS:
-        from sermodels.settings import unknown
+        from sermodels.config.parsing import unknown
 
         raise UserError(f"{unknown('command', name, SCRIPTS)}; see ser --help")
     return import_module(f"jobs.{SCRIPTS[name].stem}")

@@ -23,8 +23,8 @@ from tyro.conf import Positional, arg
 
 from jobs.shared.cli import run
 from sermodels.config.chain import ChainConfig
+from sermodels.config.parsing import load_yaml, merged, parse, parse_overrides, to_plain
 from sermodels.errors import UserError
-from sermodels.settings import load_yaml, merged, parse, parse_overrides, to_plain
 
 
 @dataclass(frozen=True, kw_only=True)

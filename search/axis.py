@@ -21,8 +21,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sermodels.config.chain import ChainConfig
+from sermodels.config.parsing import flatten, merged, parse, to_plain, unknown
 from sermodels.errors import UserError
-from sermodels.settings import flatten, merged, parse, to_plain, unknown
 
 KINDS = ("choice", "int", "uniform", "log_uniform")
 NOT_SEARCHED = ("protocol", "split_seed", "folds", "seeds", "precision")  # scores compare only where these agree

@@ -10,10 +10,10 @@ from search.estimate import count_stages, distinct_stages, estimate_seconds
 from search.preset import Preset, load
 from search.space import Space, configure, fits
 from sermodels.config.chain import ChainConfig
+from sermodels.config.parsing import dump_yaml
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.profile import costs
-from sermodels.settings import dump_yaml
 from sermodels.splits import FIXED, split
 from sermodels.store import Store, open_store
 

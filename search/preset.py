@@ -10,8 +10,8 @@ from pydantic import Field
 from search.axis import chain_keys
 from search.space import Space, configure
 from sermodels.config.chain import ChainConfig
+from sermodels.config.parsing import flatten, load_yaml, merged, parse, parse_overrides, unknown
 from sermodels.errors import UserError
-from sermodels.settings import flatten, load_yaml, merged, parse, parse_overrides, unknown
 
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]

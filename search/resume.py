@@ -19,8 +19,8 @@ from search.home import Home
 from search.outcome import Outcome
 from search.plan import Plan
 from search.study import Ledger, create_study, mend
+from sermodels.config.parsing import flatten, to_plain
 from sermodels.errors import UserError
-from sermodels.settings import flatten, to_plain
 
 Mode = Literal["no", "yes", "auto"]  # whether a sweep that exists is gone on with; auto: if it exists
 SETTINGS_FREE = ("description", "trials", "confirm", "cpus", "gpus", "hang_s")

@@ -15,8 +15,8 @@ from optuna.distributions import CategoricalDistribution
 
 from search.axis import Axis, parse_axis
 from sermodels.config.chain import STAGES, ChainConfig
+from sermodels.config.parsing import merged, parse
 from sermodels.errors import UserError
-from sermodels.settings import merged, parse
 from sermodels.stage import first_stage
 
 

@@ -16,13 +16,13 @@ import torch
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
+from sermodels.config.parsing import to_plain
 from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.evaluate import confusion_by_speaker
 from sermodels.memory import give_back, keep_freed
 from sermodels.metrics import uar, wa
 from sermodels.profile import count_parameters
-from sermodels.settings import to_plain
 from sermodels.splits import split
 from sermodels.stage import Stage, lane_stages, stages_of
 from sermodels.store import Store, open_store

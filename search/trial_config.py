@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from search.space import Space, configure
 from sermodels.config.chain import STAGES, ChainConfig, StageName
+from sermodels.config.parsing import merged
 from sermodels.errors import UserError
-from sermodels.settings import merged
 
 Kind = Literal["trial", "confirmation"]  # a confirmation trains one of the best again, on fresh seeds
 _TUNE = "trial"  # key of Tune's configuration

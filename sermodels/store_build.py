@@ -10,11 +10,11 @@ from typing import IO, TypeVar
 import pyarrow as pa
 
 from sermodels.config.chain import Augmentation, FrontEnd
+from sermodels.config.parsing import parse, to_plain
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
 from sermodels.files import file_sha256, remove_leftovers, replacing
 from sermodels.frontend import VIEWS
-from sermodels.settings import parse, to_plain
 from sermodels.store import Manifest, Store, fingerprint, open_store, rows_sha256, schema, with_manifest
 from sermodels.store_render import Recipe, Row, render
 

@@ -16,9 +16,9 @@ from search.study import create_study
 from sermodels.build import build_student
 from sermodels.bundle import FINGERPRINT, write_bundle
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
+from sermodels.config.parsing import merged, parse
 from sermodels.corpora import synthetic
 from sermodels.deploy.complete import complete
-from sermodels.settings import merged, parse
 from sermodels.store import Store
 from sermodels.store_build import build
 

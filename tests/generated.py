@@ -19,9 +19,9 @@ from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.tracking.spool import Spool
 from sermodels.bundle import METRICS
 from sermodels.config.chain import Lane
+from sermodels.config.parsing import dump_yaml
 from sermodels.epoch_report import EpochReport
 from sermodels.files import replacing
-from sermodels.settings import dump_yaml
 
 EPOCHS = {"teacher": 4, "match": 3, "student": 5}
 SPACE = {

@@ -37,7 +37,7 @@ from search.home import Home
 from search.plan import Plan, make_plan
 from search.sweep import run_sweep
 from search.tracking.tracker import Tracker
-from sermodels.settings import dump_yaml
+from sermodels.config.parsing import dump_yaml
 
 TRIALS = 100
 ROWS = 280  # 7 clips of each of 10 speakers

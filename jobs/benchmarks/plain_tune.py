@@ -32,10 +32,10 @@ from jobs.benchmarks.study import SPACE
 from sermodels.audio import load
 from sermodels.build import build_student, build_teacher
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
+from sermodels.config.parsing import flatten, merged, parse
 from sermodels.frontend import log_mel, view
 from sermodels.metrics import score
 from sermodels.networks import Network, Output
-from sermodels.settings import flatten, merged, parse
 
 SEED = 0  # of first parameters, and of what is drawn for a view
 Seconds = dict[str, Counter[str]]  # by stage: "all", and of them "images" and "teacher_forward"

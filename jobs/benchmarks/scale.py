@@ -50,9 +50,9 @@ from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
 from sermodels.batches import Source, draw_order
 from sermodels.config.chain import STAGES, ChainConfig, FrontEnd, Lane
+from sermodels.config.parsing import dump_yaml
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
-from sermodels.settings import dump_yaml
 from sermodels.store import open_store
 
 ROWS = (100, 1000, 10_000, 100_000)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sermodels.config.chain import STAGES, Augmentation, ChainConfig, FrontEnd, StageName
+from sermodels.config.parsing import flatten, merged, parse
 from sermodels.corpora import synthetic
-from sermodels.settings import flatten, merged, parse
 from sermodels.store import Store
 from sermodels.store_build import build
 

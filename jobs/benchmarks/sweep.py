@@ -39,8 +39,8 @@ from jobs.benchmarks.study import DISTINCT, SPACE, Study, paper_sized
 from search.home import Home
 from sermodels.batches import draw_order
 from sermodels.config.chain import STAGES, ChainConfig, StageName
+from sermodels.config.parsing import dump_yaml, to_plain
 from sermodels.data import TrialData
-from sermodels.settings import dump_yaml, to_plain
 from sermodels.splits import split
 from sermodels.store import Store
 

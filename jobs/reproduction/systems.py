@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sermodels.config.chain import ChainConfig, Protocol, StageName
+from sermodels.config.parsing import load_yaml, merged, parse, unknown
 from sermodels.errors import UserError
-from sermodels.settings import load_yaml, merged, parse, unknown
 
 Size = Literal["full", "reduced"]
 FILE = Path(__file__).with_name("systems.yaml")

@@ -16,7 +16,7 @@ from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from search.trial_spec import RETRIES, TrialSpec
 from sermodels.config.chain import STAGES
-from sermodels.settings import dump_yaml
+from sermodels.config.parsing import dump_yaml
 
 MOST_REASON = 5000  # characters: as many as a tag of MLflow holds
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sermodels.config.parsing import unknown
 from sermodels.corpora import cremad, emodb, folder, savee, synthetic, table
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
-from sermodels.settings import unknown
 
 READERS: Mapping[str, Callable[..., Corpus]] = {
     "emodb": emodb.read,

@@ -11,7 +11,7 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import error_line, job
 
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 from sermodels.store import open_store
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

@@ -21,7 +21,7 @@ from processes import started, wait_for
 from search.study import open_study
 from sermodels.cache import StageCache
 from sermodels.config.chain import STAGES
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 from sermodels.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]

@@ -18,7 +18,7 @@ from processes import ROOT, environment
 from safetensors.torch import load_file
 
 from sermodels.config.chain import STAGES
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 from sermodels.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]

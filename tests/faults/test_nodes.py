@@ -11,7 +11,7 @@ from conftest import TINY
 from mlflow import MlflowClient
 from processes import ROOT, environment
 
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 from sermodels.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]

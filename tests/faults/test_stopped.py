@@ -10,7 +10,7 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import started, wait_for
 
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 
 pytestmark = [pytest.mark.faults, pytest.mark.deadline, pytest.mark.timeout(300)]
 

@@ -15,7 +15,7 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import environment, free_port, started, wait_for
 
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 from sermodels.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

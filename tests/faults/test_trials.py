@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from search.preset import load
 from search.space import configure
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 from sermodels.stage import stages_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

@@ -17,10 +17,10 @@ from processes import environment, error_line, free_port, serving
 
 from sermodels import audio
 from sermodels.bundle import FILES, load_bundle
+from sermodels.config.parsing import merged
 from sermodels.deploy.manifest import verify
 from sermodels.deploy.names import ADDED, CARD
 from sermodels.deploy.recogniser import Recogniser
-from sermodels.settings import merged
 
 PRESET = {
     "description": "two trials, the best confirmed",

@@ -19,7 +19,7 @@ from conftest import TINY
 from here import job_here
 from processes import error_line
 
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 
 RATE = 16_000
 TONE = 0.1 * np.sin(2 * np.pi * 220 * np.arange(RATE) / RATE)

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sermodels import audio
+from sermodels.config.parsing import load_yaml, parse_overrides
 from sermodels.corpora import table
 from sermodels.errors import UserError
-from sermodels.settings import load_yaml, parse_overrides
 from sermodels.store import open_store
 
 RATE = 16_000

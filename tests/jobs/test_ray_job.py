@@ -19,7 +19,7 @@ from here import job_here
 from processes import ROOT, environment, error_line, free_port, serving
 
 from sermodels.bundle import load_bundle
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 from sermodels.training_log import read_all
 
 BIN = Path(sys.executable).parent

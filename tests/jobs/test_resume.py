@@ -13,8 +13,8 @@ from processes import error_line, started, wait_for
 
 from search.study import open_study
 from sermodels.config.chain import Augmentation
+from sermodels.config.parsing import merged
 from sermodels.corpora import synthetic
-from sermodels.settings import merged
 from sermodels.store_build import build
 from sermodels.training_log import read_all
 

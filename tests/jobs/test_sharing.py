@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from processes import ROOT, environment, started, wait_for
 
 from sermodels.config.chain import STAGES
-from sermodels.settings import merged
+from sermodels.config.parsing import merged
 from sermodels.training_log import read_all
 
 GRID = {

@@ -17,8 +17,8 @@ from sermodels.bundle import load_bundle
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
+from sermodels.config.parsing import merged, parse
 from sermodels.data import TrialData
-from sermodels.settings import merged, parse
 from sermodels.training_log import read_all
 
 GRID = {

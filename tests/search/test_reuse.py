@@ -19,9 +19,9 @@ from search.trial_spec import TrialSpec
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
+from sermodels.config.parsing import merged, parse
 from sermodels.data import TrialData
 from sermodels.networks import Network
-from sermodels.settings import merged, parse
 
 PARAMS = [
     {"alpha": 1.0, "encoding": "ice"},

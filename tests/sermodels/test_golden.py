@@ -15,9 +15,9 @@ import pytest
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
+from sermodels.config.parsing import merged, parse
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
-from sermodels.settings import merged, parse
 from sermodels.stage import STAGE_VERSION
 
 FILE = Path(__file__).with_name("golden_chain.json")

@@ -5,8 +5,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sermodels.config.chain import STAGES, ChainConfig, Lane, Student
+from sermodels.config.parsing import flatten, merged, parse, to_plain
 from sermodels.errors import UserError
-from sermodels.settings import flatten, merged, parse, to_plain
 from sermodels.stage import STAGE_VERSION, first_stage, lane_stages, stages_of
 
 NONE = ()

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd, Teacher
+from sermodels.config.parsing import dump_yaml, flatten, load_yaml, merged, parse, parse_overrides, to_plain
 from sermodels.errors import UserError
-from sermodels.settings import dump_yaml, flatten, load_yaml, merged, parse, parse_overrides, to_plain
 
 UNUSUAL = ChainConfig(
     patch="16x16",
