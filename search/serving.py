@@ -17,7 +17,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array, Map
 
-from sermodels import audio
+from sermodels.corpora import audio
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 

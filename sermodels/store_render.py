@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sermodels import audio
 from sermodels.config.chain import Augmentation, FrontEnd
+from sermodels.corpora import audio
 from sermodels.corpora.utterance import Utterance
 from sermodels.errors import UserError
 from sermodels.files import file_sha256

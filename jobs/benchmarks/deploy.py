@@ -23,10 +23,10 @@ from jobs.benchmarks.child import run_python
 from jobs.benchmarks.inputs import recordings
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.audio import load
 from sermodels.build import build_student, build_teacher
 from sermodels.bundle import FINGERPRINT, WEIGHTS, Bundle, load_bundle, write_bundle
 from sermodels.config.chain import ChainConfig, FrontEnd, Teacher
+from sermodels.corpora.audio import load
 from sermodels.corpora.synthetic import EMOTIONS
 from sermodels.deploy.graph import ExportableLogMel, export_onnx, to_onnx
 from sermodels.deploy.recogniser import session
@@ -49,7 +49,7 @@ START = {
 import sys
 from pathlib import Path
 import torch
-from sermodels.audio import load
+from sermodels.corpora.audio import load
 from sermodels.bundle import load_bundle
 torch.set_num_threads(1)
 bundle = load_bundle(Path(sys.argv[1]))

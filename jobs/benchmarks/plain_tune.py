@@ -29,10 +29,10 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from jobs.benchmarks.study import SPACE
-from sermodels.audio import load
 from sermodels.build import build_student, build_teacher
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.config.parsing import flatten, merged, parse
+from sermodels.corpora.audio import load
 from sermodels.frontend import log_mel, view
 from sermodels.metrics import score
 from sermodels.networks import Network, Output

@@ -24,9 +24,9 @@ from jobs.benchmarks.inputs import generated_store, recordings
 from jobs.benchmarks.memory import private_mb
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels import audio
 from sermodels.batches import Order, Source, draw_order
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
+from sermodels.corpora import audio
 from sermodels.corpora.utterance import Corpus
 from sermodels.data import TrialData
 from sermodels.frontend import log_mel, view

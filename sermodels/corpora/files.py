@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sermodels import audio
+from sermodels.corpora import audio
 from sermodels.errors import UserError
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sermodels import audio
 from sermodels.bundle import Bundle
+from sermodels.corpora import audio
 from sermodels.corpora.files import audio_files
 from sermodels.deploy.manifest import WITHIN
 from sermodels.deploy.names import MODEL

@@ -11,9 +11,8 @@ import numpy as np
 import soundfile
 import torch
 
-from sermodels import audio
 from sermodels.bundle import load_bundle
-from sermodels.corpora import synthetic
+from sermodels.corpora import audio, synthetic
 from sermodels.deploy.card import card
 from sermodels.deploy.checks import check_figures, check_recordings, difference
 from sermodels.deploy.graph import export_onnx

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sermodels.audio import MIN_DURATION_S
 from sermodels.config.chain import FrontEnd
+from sermodels.corpora.audio import MIN_DURATION_S
 from sermodels.deploy.names import INPUT
 from sermodels.frontend import LogMel, columns
 from sermodels.networks import Network

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sermodels import audio
+from sermodels.corpora import audio
 from sermodels.corpora.files import audio_files
 from sermodels.deploy.recogniser import AT_ONCE, LONGEST_S, Recogniser
 from sermodels.errors import UserError

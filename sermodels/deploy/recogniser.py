@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from sermodels import audio
+from sermodels.corpora import audio
 from sermodels.deploy.names import INPUT, MODEL
 from sermodels.errors import UserError
 

@@ -15,9 +15,9 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import environment, error_line, free_port, serving
 
-from sermodels import audio
 from sermodels.bundle import FILES, load_bundle
 from sermodels.config.parsing import merged
+from sermodels.corpora import audio
 from sermodels.deploy.manifest import verify
 from sermodels.deploy.names import ADDED, CARD
 from sermodels.deploy.recogniser import Recogniser

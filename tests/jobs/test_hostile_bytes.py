@@ -8,9 +8,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sermodels import audio
 from sermodels.config.parsing import load_yaml, parse_overrides
-from sermodels.corpora import table
+from sermodels.corpora import audio, table
 from sermodels.errors import UserError
 from sermodels.store import open_store
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from sermodels import audio
 from sermodels.config.chain import Augmentation, FrontEnd
+from sermodels.corpora import audio
 from sermodels.frontend import VIEWS, LogMel, log_mel, view
 
 RATE = 16_000

@@ -11,8 +11,8 @@ import soundfile
 import torch
 from chirps import AUGMENTATION, SMALL, make, make_corpus
 
-from sermodels import audio
 from sermodels.config.chain import FrontEnd
+from sermodels.corpora import audio
 from sermodels.errors import UserError
 from sermodels.frontend import VIEWS, log_mel, view
 from sermodels.store import fingerprint, open_store

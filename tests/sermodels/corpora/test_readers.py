@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from made import CLASS_FOLDERS, by_id, copies, recordings, refusal, table
 
-from sermodels import audio
+from sermodels.corpora import audio
 from sermodels.corpora.read import READERS, read_corpus
 
 EMODB_COUNTS = {

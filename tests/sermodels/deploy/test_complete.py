@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sermodels import audio, evaluate
+from sermodels import evaluate
 from sermodels.build import build_student
 from sermodels.bundle import FILES, FINGERPRINT, METRICS, load_bundle, write_bundle
+from sermodels.corpora import audio
 from sermodels.deploy import card
 from sermodels.deploy.complete import complete
 from sermodels.deploy.names import ADDED, CARD

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 import torch
 
-from sermodels import audio
 from sermodels.build import build_student
 from sermodels.config.chain import FrontEnd
+from sermodels.corpora import audio
 from sermodels.deploy.graph import ExportableLogMel, export_onnx
 from sermodels.frontend import log_mel
 

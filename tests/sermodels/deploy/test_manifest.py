@@ -137,6 +137,6 @@ def test_the_three_lines_of_the_card_answer_there(bare, copy):
     ],
 )
 def test_what_takes_librosa_there_says_so(bare, copy, call, missing):
-    code = f"from sermodels import audio; import numpy as np\ntry: audio.{call}\n"
+    code = f"from sermodels.corpora import audio; import numpy as np\ntry: audio.{call}\n"
     code += "except Exception as error: print(type(error).__name__, error)"
     assert f"UserError to {missing} takes librosa: pip install librosa" in answers(bare, code, copy)

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from sermodels import audio
+from sermodels.corpora import audio
 from sermodels.deploy.names import MODEL
 from sermodels.deploy.recogniser import AT_ONCE, Recogniser
 from sermodels.errors import UserError

@@ -15,9 +15,9 @@ import soundfile
 import torch
 
 from search import serving
-from sermodels import audio
 from sermodels.build import build_student
 from sermodels.bundle import FINGERPRINT, load_bundle, write_bundle
+from sermodels.corpora import audio
 from sermodels.deploy.complete import complete
 from sermodels.deploy.listening import STDIN, listen
 from sermodels.deploy.manifest import verify

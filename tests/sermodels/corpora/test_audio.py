@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sermodels import audio
+from sermodels.corpora import audio
 from sermodels.errors import UserError
 
 RATE_HZ = 16_000
