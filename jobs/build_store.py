@@ -41,7 +41,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Verify a store, or build it unless it is there."""
-    from sermodels.store import open_store  # so that --help answers at once
+    from sermodels.store.open import open_store  # so that --help answers at once
 
     if args.verify == (args.corpus is not None) or (args.verify and args.out is None):
         raise UserError("give --corpus, to build its store, or --verify and --out STORE alone, to check a finished one")

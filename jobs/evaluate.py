@@ -41,7 +41,7 @@ def main(args: Args) -> None:
     from jobs.shared.store import found
     from sermodels.bundle import load_bundle
     from sermodels.evaluate import chance, check_same_task, describe, evaluate, rows_of, was_trained_on
-    from sermodels.store import open_store
+    from sermodels.store.open import open_store
 
     use("cpu", threads=1)  # as in training: the same sums in the same order
     bundle, store = load_bundle(args.model), open_store(found(args.store))

@@ -48,7 +48,7 @@ def main(args: Args) -> None:
     from search.home import open_home
     from search.tracking.tracker import Tracker
     from sermodels.deploy.complete import complete
-    from sermodels.store import open_store
+    from sermodels.store.open import open_store
 
     if args.force and not args.register:
         raise UserError("--force: is about the champion of a registered model: give --register NAME, too")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sermodels.bundle import Bundle
-    from sermodels.store import Store
+    from sermodels.store.open import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def main(args: Args) -> None:
     from sermodels.bundle import load_bundle
     from sermodels.evaluate import check_same_task
     from sermodels.pictures import attention_figure, confusion_figure
-    from sermodels.store import open_store
+    from sermodels.store.open import open_store
 
     if not args.models:
         raise UserError("no models given: name the folder of one or more")

@@ -54,7 +54,7 @@ def main(args: Args) -> None:
     from jobs.shared.store import found  # so that --help answers at once
     from search.home import open_home, outside_a_job
     from search.stage_graph import Place
-    from sermodels.store import open_store
+    from sermodels.store.open import open_store
     from sermodels.store_fetch import is_address
 
     book, home, store = read_book(), open_home(args.home), open_store(found(args.store))

@@ -54,7 +54,7 @@ def main(args: Args) -> None:
     from sermodels.deploy.complete import complete
     from sermodels.evaluate import run_figures
     from sermodels.losses import NonFiniteLossError
-    from sermodels.store import open_store
+    from sermodels.store.open import open_store
 
     config = parse(ChainConfig, load_yaml(args.config), str(args.config)) if args.config else ChainConfig()
     changes = parse_overrides(args.settings)

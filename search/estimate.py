@@ -14,7 +14,7 @@ from sermodels.lanes import LoopedLanes
 from sermodels.losses import loss_of
 from sermodels.splits import split
 from sermodels.stage import Stage, lane_stages
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 STEPS_TIMED = 2
 

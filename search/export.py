@@ -20,7 +20,7 @@ from sermodels.credentials import without_credentials
 from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.evaluate import run_figures, test_report
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 BUNDLE = "best"  # the artifact folder of the sweep's run
 

@@ -15,7 +15,7 @@ from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.profile import costs
 from sermodels.splits import FIXED, split
-from sermodels.store import Store, open_store
+from sermodels.store.open import Store, open_store
 
 SMALL = 100  # configurations up to which a space is shown whole
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sermodels.errors import UserError
 from sermodels.networks import Network
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 SMOOTH = 2.0  # pixels: standard deviation of the Gaussian (paper, figure 6: its width is not given)
 

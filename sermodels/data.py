@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sermodels.config.chain import ChainConfig
 from sermodels.splits import Split, split
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 
 @dataclass(frozen=True, kw_only=True)

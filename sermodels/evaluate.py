@@ -23,7 +23,7 @@ from sermodels.lanes import ROWS_AT_ONCE, infer
 from sermodels.metrics import Scores, confusion_matrix, score
 from sermodels.networks import Network
 from sermodels.splits import FIXED, split
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 SIDES = ("train", "valid", "test")
 

@@ -11,7 +11,7 @@ from filelock import FileLock
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.files import remove_leftovers, replacing
-from sermodels.store import manifest_of, open_store
+from sermodels.store.open import manifest_of, open_store
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

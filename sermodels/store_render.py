@@ -25,7 +25,7 @@ from sermodels.corpora.utterance import Utterance
 from sermodels.errors import UserError
 from sermodels.files import file_sha256
 from sermodels.frontend import VIEWS, log_mel, view
-from sermodels.store import sha256
+from sermodels.store.open import sha256
 
 Row = dict[str, Any]  # the columns of one view, without its pixels
 CHUNK = 8  # utterances a worker takes at once

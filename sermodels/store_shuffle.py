@@ -9,7 +9,7 @@ import pyarrow as pa
 from sermodels.files import replacing
 from sermodels.frontend import VIEWS
 from sermodels.randomness import generator
-from sermodels.store import Store, fingerprint, manifest_of, open_store, read_batch, rows_sha256, schema, sha256
+from sermodels.store.open import Store, fingerprint, manifest_of, open_store, read_batch, rows_sha256, schema, sha256
 from sermodels.store_build import write_rows
 
 

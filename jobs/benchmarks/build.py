@@ -26,7 +26,7 @@ from jobs.shared.progress import counted
 from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus, Utterance
 from sermodels.frontend import VIEWS
-from sermodels.store import Store
+from sermodels.store.open import Store
 from sermodels.store_build import build
 
 CLIPS = 2100

@@ -16,7 +16,7 @@ from sermodels.corpora import synthetic
 from sermodels.corpora.synthetic import EMOTIONS
 from sermodels.corpora.utterance import Corpus
 from sermodels.frontend import VIEWS
-from sermodels.store import Manifest, fingerprint, schema, sha256, with_manifest
+from sermodels.store.open import Manifest, fingerprint, schema, sha256, with_manifest
 
 SPEAKERS = 10
 DISTINCT = 256  # images of a generated store, repeated: drawing and hashing each row would take minutes

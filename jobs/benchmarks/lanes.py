@@ -36,7 +36,7 @@ from sermodels.losses import loss_of
 from sermodels.memory import keep_freed
 from sermodels.networks import Network
 from sermodels.profile import macs_as_run
-from sermodels.store import open_store
+from sermodels.store.open import open_store
 
 STAGES: tuple[StageName, ...] = ("student", "teacher")
 REQUIRED = {"student": "≥ 20", "teacher": "≥ 8"}

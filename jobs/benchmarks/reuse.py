@@ -31,7 +31,7 @@ from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.memory import keep_freed
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 EPOCHS = 2  # of every stage
 PARTS = ("teacher", "features", "match", "student")  # of a run, in their order

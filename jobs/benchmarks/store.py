@@ -31,7 +31,7 @@ from sermodels.corpora.utterance import Corpus
 from sermodels.data import TrialData
 from sermodels.frontend import log_mel, view
 from sermodels.splits import split
-from sermodels.store import Store, open_store
+from sermodels.store.open import Store, open_store
 from sermodels.store_build import build
 
 CLIPS, FILE_BATCHES, STORE_EPOCHS = 140, 25, 20

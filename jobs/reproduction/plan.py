@@ -13,7 +13,7 @@ from sermodels.errors import UserError
 from sermodels.networks import require_fit
 from sermodels.peers.ast import width_of_deit
 from sermodels.splits import FOLDS, count_folds, split
-from sermodels.store import Store
+from sermodels.store.open import Store
 from sermodels.store_shuffle import shuffled, shuffled_fingerprint
 
 

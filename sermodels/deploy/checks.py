@@ -20,7 +20,7 @@ from sermodels.evaluate import evaluate, rows_of, was_trained_on
 from sermodels.files import file_sha256
 from sermodels.lanes import ROWS_AT_ONCE
 from sermodels.metrics import confusion_matrix
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 MOST = 200  # recordings that are compared where no store says which are the test's
 

@@ -20,7 +20,7 @@ from sermodels.deploy.manifest import verify, write_manifest
 from sermodels.deploy.names import CARD, EXAMPLE, MODEL
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.provenance import cpu_model, provenance
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 TIMED = 20  # clips
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from processes import error_line, job
 
 from sermodels.config.parsing import merged
-from sermodels.store import open_store
+from sermodels.store.open import open_store
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from sermodels.config.chain import FrontEnd
-from sermodels.store import open_store
+from sermodels.store.open import open_store
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sermodels.store import open_store
+from sermodels.store.open import open_store
 
 JOBS = Path(__file__).parents[2] / "jobs"
 SMALL = ["--clip-s", "0.5", "--n-mels", "16", "--width", "16", "--workers", "1"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sermodels.config.parsing import load_yaml, parse_overrides
 from sermodels.corpora import audio, table
 from sermodels.errors import UserError
-from sermodels.store import open_store
+from sermodels.store.open import open_store
 
 RATE = 16_000
 TONE = 0.1 * np.sin(2 * np.pi * 220 * np.arange(RATE // 4) / RATE)

@@ -14,7 +14,7 @@ from sermodels.config.chain import ChainConfig
 from sermodels.corpora import audio
 from sermodels.errors import UserError
 from sermodels.networks import Network
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 METRICS = {FINGERPRINT: "ab", "val_uar": 0.1 + 0.2, "lanes": [{"fold": 0}]}
 

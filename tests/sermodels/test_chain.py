@@ -20,7 +20,7 @@ from sermodels.lanes import network_state
 from sermodels.losses import NonFiniteLossError
 from sermodels.splits import split
 from sermodels.stage import Stage, lane_stages
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 State = Mapping[str, torch.Tensor]
 TWO_LANES = {  # of 88 and 92 rows: 3 and 4 steps an epoch, all with a part of a batch at the end

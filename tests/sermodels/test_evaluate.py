@@ -14,7 +14,7 @@ from sermodels.chain_result import ChainResult
 from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.splits import split
-from sermodels.store import Store
+from sermodels.store.open import Store
 
 FOLDS, SEEDS = (1, 0), (5, 3)
 

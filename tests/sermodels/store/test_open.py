@@ -15,7 +15,7 @@ from sermodels.config.chain import FrontEnd
 from sermodels.corpora import audio
 from sermodels.errors import UserError
 from sermodels.frontend import VIEWS, log_mel, view
-from sermodels.store import fingerprint, open_store
+from sermodels.store.open import fingerprint, open_store
 
 
 @pytest.fixture
