@@ -30,9 +30,9 @@ from sermodels.config.chain import ChainConfig, FrontEnd
 from sermodels.config.parsing import dump_yaml, load_yaml, parse, to_plain
 from sermodels.deploy.names import ADDED
 from sermodels.errors import UserError
-from sermodels.frontend import log_mel
 from sermodels.lanes import ROWS_AT_ONCE
 from sermodels.networks import Network
+from sermodels.store.frontend import log_mel
 
 T = TypeVar("T")
 

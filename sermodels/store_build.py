@@ -14,7 +14,7 @@ from sermodels.config.parsing import parse, to_plain
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
 from sermodels.files import file_sha256, remove_leftovers, replacing
-from sermodels.frontend import VIEWS
+from sermodels.store.frontend import VIEWS
 from sermodels.store.open import Manifest, Store, fingerprint, open_store, rows_sha256, schema, with_manifest
 from sermodels.store_render import Recipe, Row, render
 

@@ -24,7 +24,7 @@ from sermodels.corpora import audio
 from sermodels.corpora.utterance import Utterance
 from sermodels.errors import UserError
 from sermodels.files import file_sha256
-from sermodels.frontend import VIEWS, log_mel, view
+from sermodels.store.frontend import VIEWS, log_mel, view
 from sermodels.store.open import sha256
 
 Row = dict[str, Any]  # the columns of one view, without its pixels

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from sermodels.files import replacing
-from sermodels.frontend import VIEWS
 from sermodels.randomness import generator
+from sermodels.store.frontend import VIEWS
 from sermodels.store.open import Store, fingerprint, manifest_of, open_store, read_batch, rows_sha256, schema, sha256
 from sermodels.store_build import write_rows
 

@@ -25,7 +25,7 @@ from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus, Utterance
-from sermodels.frontend import VIEWS
+from sermodels.store.frontend import VIEWS
 from sermodels.store.open import Store
 from sermodels.store_build import build
 

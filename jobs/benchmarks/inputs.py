@@ -15,7 +15,7 @@ from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.corpora.synthetic import EMOTIONS
 from sermodels.corpora.utterance import Corpus
-from sermodels.frontend import VIEWS
+from sermodels.store.frontend import VIEWS
 from sermodels.store.open import Manifest, fingerprint, schema, sha256, with_manifest
 
 SPEAKERS = 10

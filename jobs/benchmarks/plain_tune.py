@@ -33,9 +33,9 @@ from sermodels.build import build_student, build_teacher
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.config.parsing import flatten, merged, parse
 from sermodels.corpora.audio import load
-from sermodels.frontend import log_mel, view
 from sermodels.metrics import score
 from sermodels.networks import Network, Output
+from sermodels.store.frontend import log_mel, view
 
 SEED = 0  # of first parameters, and of what is drawn for a view
 Seconds = dict[str, Counter[str]]  # by stage: "all", and of them "images" and "teacher_forward"

@@ -29,8 +29,8 @@ from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import audio
 from sermodels.corpora.utterance import Corpus
 from sermodels.data import TrialData
-from sermodels.frontend import log_mel, view
 from sermodels.splits import split
+from sermodels.store.frontend import log_mel, view
 from sermodels.store.open import Store, open_store
 from sermodels.store_build import build
 

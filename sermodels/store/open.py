@@ -17,7 +17,7 @@ import pyarrow as pa
 from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.config.parsing import parse, to_plain
 from sermodels.errors import UserError
-from sermodels.frontend import VIEWS
+from sermodels.store.frontend import VIEWS
 
 FORMAT_VERSION = 1  # raise when columns, manifest or the meaning of the pixels change
 _MANIFEST = b"manifest"  # its key in the schema's metadata

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sermodels.build import build_student
-from sermodels.frontend import log_mel
 from sermodels.pictures import attention_figure
+from sermodels.store.frontend import log_mel
 
 
 @pytest.mark.parametrize("hz", [500.0, 1000.0, 4000.0])

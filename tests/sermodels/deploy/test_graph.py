@@ -14,7 +14,7 @@ from sermodels.build import build_student
 from sermodels.config.chain import FrontEnd
 from sermodels.corpora import audio
 from sermodels.deploy.graph import ExportableLogMel, export_onnx
-from sermodels.frontend import log_mel
+from sermodels.store.frontend import log_mel
 
 EMOTIONS = ("anger", "joy", "ярость")
 WITHIN = 1e-6  # in probability

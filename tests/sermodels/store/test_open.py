@@ -14,7 +14,7 @@ from chirps import AUGMENTATION, SMALL, make, make_corpus
 from sermodels.config.chain import FrontEnd
 from sermodels.corpora import audio
 from sermodels.errors import UserError
-from sermodels.frontend import VIEWS, log_mel, view
+from sermodels.store.frontend import VIEWS, log_mel, view
 from sermodels.store.open import fingerprint, open_store
 
 

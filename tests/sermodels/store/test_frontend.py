@@ -7,7 +7,7 @@ import torch
 
 from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.corpora import audio
-from sermodels.frontend import VIEWS, LogMel, log_mel, view
+from sermodels.store.frontend import VIEWS, LogMel, log_mel, view
 
 RATE = 16_000
 PAPER = FrontEnd()
