@@ -58,7 +58,7 @@ def main(args: Args) -> None:
 def _build(args: Args, out: Path) -> None:
     from jobs.shared.progress import counted
     from sermodels.corpora.read import read_corpus
-    from sermodels.store_build import build
+    from sermodels.store.build import build
 
     root = args.root or (Path("runs/corpora/synthetic") if args.corpus == "synthetic" else None)
     if root is None:

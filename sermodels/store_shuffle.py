@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from sermodels.files import replacing
 from sermodels.randomness import generator
+from sermodels.store.build import write_rows
 from sermodels.store.frontend import VIEWS
 from sermodels.store.open import Store, fingerprint, manifest_of, open_store, read_batch, rows_sha256, schema, sha256
-from sermodels.store_build import write_rows
 
 
 def shuffled(store: Store, out: Path, seed: int = 0) -> Store:

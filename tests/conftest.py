@@ -19,8 +19,8 @@ from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.config.parsing import merged, parse
 from sermodels.corpora import synthetic
 from sermodels.deploy.complete import complete
+from sermodels.store.build import build
 from sermodels.store.open import Store
-from sermodels.store_build import build
 
 SMALL = FrontEnd(clip_s=2.0, n_fft=512, n_mels=32, width=32)  # images of 32 × 32 pixels
 TINY = {

@@ -25,9 +25,9 @@ from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus, Utterance
+from sermodels.store.build import build
 from sermodels.store.frontend import VIEWS
 from sermodels.store.open import Store
-from sermodels.store_build import build
 
 CLIPS = 2100
 SAME = 2**-10  # two roundings to float16 of a number below 1

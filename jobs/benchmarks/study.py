@@ -14,8 +14,8 @@ from typing import Any
 from sermodels.config.chain import STAGES, Augmentation, ChainConfig, FrontEnd, StageName
 from sermodels.config.parsing import flatten, merged, parse
 from sermodels.corpora import synthetic
+from sermodels.store.build import build
 from sermodels.store.open import Store
-from sermodels.store_build import build
 
 SPACE: Mapping[str, list[Any]] = {
     "encoding": ["ice", "none"],  # of the teacher

@@ -15,7 +15,7 @@ from search.study import open_study
 from sermodels.config.chain import Augmentation
 from sermodels.config.parsing import merged
 from sermodels.corpora import synthetic
-from sermodels.store_build import build
+from sermodels.store.build import build
 from sermodels.training_log import read_all
 
 GRID = {

@@ -15,7 +15,7 @@ from sermodels.bundle import FINGERPRINT, load_bundle
 from sermodels.config.chain import Augmentation
 from sermodels.corpora import synthetic
 from sermodels.evaluate import evaluate, rows_of
-from sermodels.store_build import build
+from sermodels.store.build import build
 
 CONFIG = {**TINY, "alpha": 0, "folds": [1, 0], "student": {**TINY["student"], "lr": 0.02}}
 

@@ -18,8 +18,8 @@ from sermodels.build import build_student
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.metrics import score
+from sermodels.store.build import build
 from sermodels.store.open import Store
-from sermodels.store_build import build
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

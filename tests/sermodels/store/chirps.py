@@ -7,7 +7,7 @@ import soundfile
 
 from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus, Utterance
-from sermodels.store_build import build
+from sermodels.store.build import build
 
 SMALL = FrontEnd(clip_s=0.5, n_mels=16, width=16)
 AUGMENTATION = Augmentation()
