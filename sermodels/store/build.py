@@ -16,7 +16,7 @@ from sermodels.errors import UserError
 from sermodels.files import file_sha256, remove_leftovers, replacing
 from sermodels.store.frontend import VIEWS
 from sermodels.store.open import Manifest, Store, fingerprint, open_store, rows_sha256, schema, with_manifest
-from sermodels.store_render import Recipe, Row, render
+from sermodels.store.render import Recipe, Row, render
 
 Progress = Callable[[int, int], None]  # utterances done, of how many
 Skipped = dict[str, str | None]  # a recording left out: id, reason, source_sha256
