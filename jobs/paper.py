@@ -54,8 +54,8 @@ def main(args: Args) -> None:
     from jobs.shared.store import found  # so that --help answers at once
     from search.home import open_home, outside_a_job
     from search.stage_graph import Place
+    from sermodels.store.fetch import is_address
     from sermodels.store.open import open_store
-    from sermodels.store_fetch import is_address
 
     book, home, store = read_book(), open_home(args.home), open_store(found(args.store))
     out = outside_a_job("--out", args.out) if args.out else home.root / "paper"

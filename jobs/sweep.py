@@ -68,7 +68,7 @@ def main(args: Args) -> None:
     from jobs.shared.store import found  # so that --help answers at once
     from search.plan import describe, make_plan
     from search.preset import load
-    from sermodels.store_fetch import is_address
+    from sermodels.store.fetch import is_address
 
     if args.prune_cache is not None and not args.prune_cache >= 0:
         raise UserError(f"--prune-cache {args.prune_cache:g}: must be 0 or more, in GB")

@@ -28,8 +28,8 @@ from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
 from sermodels.memory import give_back, keep_freed, memory_used
 from sermodels.profile import costs
+from sermodels.store.fetch import local_store
 from sermodels.store.open import open_store
-from sermodels.store_fetch import local_store
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jobs.shared.progress import counted
-from sermodels.store_fetch import local_store
+from sermodels.store.fetch import local_store
 
 
 def found(where: str) -> Path:

@@ -11,7 +11,7 @@ from processes import environment, error_line, free_port, job, serving
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from sermodels.errors import UserError
-from sermodels.store_fetch import _DamagedError, _fetched, copies, local_store
+from sermodels.store.fetch import _DamagedError, _fetched, copies, local_store
 
 ALTERED = 2**16  # a byte in the middle of the pixels
 
