@@ -14,7 +14,7 @@ from sermodels.networks import require_fit
 from sermodels.peers.ast import width_of_deit
 from sermodels.splits import FOLDS, count_folds, split
 from sermodels.store.open import Store
-from sermodels.store_shuffle import shuffled, shuffled_fingerprint
+from sermodels.store.shuffle import shuffled, shuffled_fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)

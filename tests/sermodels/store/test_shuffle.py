@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sermodels.store_shuffle import shuffled, shuffled_fingerprint
+from sermodels.store.shuffle import shuffled, shuffled_fingerprint
 
 
 def test_every_image_keeps_its_columns_and_loses_their_order(store, tmp_path):
