@@ -12,9 +12,9 @@ from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes
 from sermodels.losses import loss_of
-from sermodels.splits import split
 from sermodels.stage import Stage, lane_stages
 from sermodels.store.open import Store
+from sermodels.store.splits import split
 
 STEPS_TIMED = 2
 

@@ -14,8 +14,8 @@ from sermodels.config.parsing import dump_yaml
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.profile import costs
-from sermodels.splits import FIXED, split
 from sermodels.store.open import Store, open_store
+from sermodels.store.splits import FIXED, split
 
 SMALL = 100  # configurations up to which a space is shown whole
 

@@ -23,10 +23,10 @@ from sermodels.evaluate import confusion_by_speaker
 from sermodels.memory import give_back, keep_freed
 from sermodels.metrics import uar, wa
 from sermodels.profile import count_parameters
-from sermodels.splits import split
 from sermodels.stage import Stage, lane_stages, stages_of
 from sermodels.store.fetch import local_store
 from sermodels.store.open import Store, open_store
+from sermodels.store.splits import split
 
 Measured = dict[str, Any]  # of one lane, plain JSON: see `_test`
 SIGN_OF_LIFE_S = 60.0

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sermodels.config.chain import ChainConfig
-from sermodels.splits import Split, split
 from sermodels.store.open import Store
+from sermodels.store.splits import Split, split
 
 
 @dataclass(frozen=True, kw_only=True)

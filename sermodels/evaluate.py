@@ -22,8 +22,8 @@ from sermodels.errors import UserError
 from sermodels.lanes import ROWS_AT_ONCE, infer
 from sermodels.metrics import Scores, confusion_matrix, score
 from sermodels.networks import Network
-from sermodels.splits import FIXED, split
 from sermodels.store.open import Store
+from sermodels.store.splits import FIXED, split
 
 SIDES = ("train", "valid", "test")
 

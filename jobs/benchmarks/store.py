@@ -29,10 +29,10 @@ from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import audio
 from sermodels.corpora.utterance import Corpus
 from sermodels.data import TrialData
-from sermodels.splits import split
 from sermodels.store.build import build
 from sermodels.store.frontend import log_mel, view
 from sermodels.store.open import Store, open_store
+from sermodels.store.splits import split
 
 CLIPS, FILE_BATCHES, STORE_EPOCHS = 140, 25, 20
 ROWS, PROCESSES = 32_000, 3  # 1.05 GB

@@ -41,8 +41,8 @@ from sermodels.batches import draw_order
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.config.parsing import dump_yaml, to_plain
 from sermodels.data import TrialData
-from sermodels.splits import split
 from sermodels.store.open import Store
+from sermodels.store.splits import split
 
 EPOCHS = 8  # of every stage; the fewer, the more of the time is start-up
 SAME = 1e-4  # relative: networks may round otherwise on batches of another size, and Adam magnifies it

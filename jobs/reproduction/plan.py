@@ -12,9 +12,9 @@ from search.stage_graph import Wanted
 from sermodels.errors import UserError
 from sermodels.networks import require_fit
 from sermodels.peers.ast import width_of_deit
-from sermodels.splits import FOLDS, count_folds, split
 from sermodels.store.open import Store
 from sermodels.store.shuffle import shuffled, shuffled_fingerprint
+from sermodels.store.splits import FOLDS, count_folds, split
 
 
 @dataclass(frozen=True, kw_only=True)

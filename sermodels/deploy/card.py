@@ -13,7 +13,7 @@ from sermodels.corpora.terms import terms
 from sermodels.intervals import Interval, over_speakers
 from sermodels.metrics import uar, wa
 from sermodels.profile import count_macs, count_parameters
-from sermodels.splits import FIXED
+from sermodels.store.splits import FIXED
 
 FEWEST_SPEAKERS = 5  # of fewer, intervals hold the truth less often than they say
 

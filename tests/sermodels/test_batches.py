@@ -12,7 +12,7 @@ import torch
 from sermodels.batches import Source, draw_order
 from sermodels.data import TrialData
 from sermodels.errors import UserError
-from sermodels.splits import split
+from sermodels.store.splits import split
 
 LANES = [(0, 0), (4, 0), (0, 1)]  # (fold, seed); fold 4 has a clip more to train on
 

@@ -18,9 +18,9 @@ from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.lanes import network_state
 from sermodels.losses import NonFiniteLossError
-from sermodels.splits import split
 from sermodels.stage import Stage, lane_stages
 from sermodels.store.open import Store
+from sermodels.store.splits import split
 
 State = Mapping[str, torch.Tensor]
 TWO_LANES = {  # of 88 and 92 rows: 3 and 4 steps an epoch, all with a part of a batch at the end

@@ -13,8 +13,8 @@ from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
 from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
-from sermodels.splits import split
 from sermodels.store.open import Store
+from sermodels.store.splits import split
 
 FOLDS, SEEDS = (1, 0), (5, 3)
 

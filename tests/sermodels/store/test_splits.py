@@ -8,7 +8,7 @@ import pytest
 
 from sermodels.corpora.emodb import read
 from sermodels.errors import UserError
-from sermodels.splits import Split, count_folds, split
+from sermodels.store.splits import Split, count_folds, split
 
 VIEWS = ("original", "noise", "shift", "speed")
 SEEDS = range(4)
