@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from sermodels.errors import UserError
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 from sermodels.store.open import Store
 
 SMOOTH = 2.0  # pixels: standard deviation of the Gaussian (paper, figure 6: its width is not given)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sermodels.config.chain import ChainConfig, StageName
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 from sermodels.peers.ast import Ast, start_from_deit
 from sermodels.peers.septr import SepTr
 from sermodels.randomness import seeded

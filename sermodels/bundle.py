@@ -31,7 +31,7 @@ from sermodels.config.parsing import dump_yaml, load_yaml, parse, to_plain
 from sermodels.deploy.names import ADDED
 from sermodels.errors import UserError
 from sermodels.lanes import ROWS_AT_ONCE
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 from sermodels.store.frontend import log_mel
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport, Report
 from sermodels.lanes import LoopedLanes, StackedLanes, Tick
-from sermodels.networks import require_fit
+from sermodels.networks.network import require_fit
 from sermodels.stage import Stage, stages_of
 from sermodels.stage_run import StageRun, Wait
 from sermodels.teacher_features import TeacherFeatures

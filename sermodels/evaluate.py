@@ -21,7 +21,7 @@ from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.lanes import ROWS_AT_ONCE, infer
 from sermodels.metrics import Scores, confusion_matrix, score
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 from sermodels.store.open import Store
 from sermodels.store.splits import FIXED, split
 

@@ -18,7 +18,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from sermodels.batches import Batch, Order, Source
 from sermodels.library_internals import adam_step
-from sermodels.networks import Network, Output
+from sermodels.networks.network import Network, Output
 
 Loss = Callable[[Output, Batch], Tensor]  # mean over the rows of a batch, by weight
 State = dict[str, Tensor]

@@ -14,7 +14,7 @@ from sermodels.batches import Batch
 from sermodels.config.chain import ChainConfig, Lane, StageName, StageSettings
 from sermodels.lanes import Loss
 from sermodels.metrics import cosine, score
-from sermodels.networks import Output
+from sermodels.networks.network import Output
 
 
 def teacher_loss(output: Output, batch: Batch) -> Tensor:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from sermodels.attention import SMOOTH, attention_masks
 from sermodels.config.chain import FrontEnd
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 from sermodels.store.open import Store
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"

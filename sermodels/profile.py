@@ -8,7 +8,7 @@ from torch import nn
 
 from sermodels.build import Builder
 from sermodels.config.chain import ChainConfig
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 
 
 def count_parameters(network: nn.Module) -> int:

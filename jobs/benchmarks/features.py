@@ -26,7 +26,7 @@ from sermodels.lanes import LoopedLanes, infer
 from sermodels.losses import match_loss
 from sermodels.losses import measure as measure_rows
 from sermodels.memory import keep_freed
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 from sermodels.store.open import open_store
 
 ROWS = 280  # of the store: 168 to train on, which is 42 steps of 4, and 14 to validate on

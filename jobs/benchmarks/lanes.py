@@ -34,7 +34,7 @@ from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes
 from sermodels.losses import loss_of
 from sermodels.memory import keep_freed
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 from sermodels.profile import macs_as_run
 from sermodels.store.open import open_store
 

@@ -34,7 +34,7 @@ from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.config.parsing import flatten, merged, parse
 from sermodels.corpora.audio import load
 from sermodels.metrics import score
-from sermodels.networks import Network, Output
+from sermodels.networks.network import Network, Output
 from sermodels.store.frontend import log_mel, view
 
 SEED = 0  # of first parameters, and of what is drawn for a view

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sermodels.config.chain import AST_OVERLAP
 from sermodels.errors import UserError
-from sermodels.networks import Output
+from sermodels.networks.network import Output
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

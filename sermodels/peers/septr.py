@@ -9,7 +9,7 @@ B images, F × T patches (frequency rows, time columns), D token size.
 import torch
 from torch import Tensor, nn
 
-from sermodels.networks import Output, require_fit
+from sermodels.networks.network import Output, require_fit
 from sermodels.vit import Block, PatchEmbedding
 
 

@@ -21,7 +21,7 @@ from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.data import TrialData
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 
 PARAMS = [
     {"alpha": 1.0, "encoding": "ice"},

@@ -13,7 +13,7 @@ from sermodels.bundle import FILES, FINGERPRINT, check_replaceable, load_bundle,
 from sermodels.config.chain import ChainConfig
 from sermodels.corpora import audio
 from sermodels.errors import UserError
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 from sermodels.store.open import Store
 
 METRICS = {FINGERPRINT: "ab", "val_uar": 0.1 + 0.2, "lanes": [{"fold": 0}]}

@@ -9,7 +9,7 @@ from sermodels.batches import Batch
 from sermodels.build import Builder
 from sermodels.config.chain import STAGES, ChainConfig, StageSettings
 from sermodels.losses import learning_rate, loss_of, measure
-from sermodels.networks import Output
+from sermodels.networks.network import Output
 
 LOGITS = torch.tensor([[0.0, math.log(3)], [math.log(4), 0.0], [50.0, -50.0]])
 LABELS = torch.tensor([1, 1, 1])

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sermodels.build import build_student, build_teacher
 from sermodels.config.chain import ChainConfig, Teacher
-from sermodels.networks import Network
+from sermodels.networks.network import Network
 from sermodels.profile import costs, count_macs, count_parameters
 
 IMAGE, CLASSES, TOKENS = (128, 128), 7, 1 + 128

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sermodels.build import build_student, build_teacher
 from sermodels.config.chain import ChainConfig, Student, Teacher
-from sermodels.networks import Network, Output
+from sermodels.networks.network import Network, Output
 from sermodels.vit import coordinates, sinusoids, to_patches
 
 IMAGE = (32, 24)
