@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sermodels.config.chain import Encoding, Pooling
 from sermodels.errors import UserError
-from sermodels.vit import Encoder, PatchEmbedding, coordinates, sinusoids
+from sermodels.networks.vit import Encoder, PatchEmbedding, coordinates, sinusoids
 
 
 class Output(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sermodels.networks.network import Output, require_fit
-from sermodels.vit import Block, PatchEmbedding
+from sermodels.networks.vit import Block, PatchEmbedding
 
 
 class SepTr(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 from sermodels.build import build_student, build_teacher
 from sermodels.config.chain import ChainConfig, Student, Teacher
 from sermodels.networks.network import Network, Output
-from sermodels.vit import coordinates, sinusoids, to_patches
+from sermodels.networks.vit import coordinates, sinusoids, to_patches
 
 IMAGE = (32, 24)
 PATCHES = ["32x1", "8x8", "16x4"]
