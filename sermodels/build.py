@@ -8,8 +8,8 @@ from torch import nn
 
 from sermodels.config.chain import ChainConfig, StageName
 from sermodels.networks.network import Network
-from sermodels.peers.ast import Ast, start_from_deit
-from sermodels.peers.septr import SepTr
+from sermodels.networks.peers.ast import Ast, start_from_deit
+from sermodels.networks.peers.septr import SepTr
 from sermodels.randomness import seeded
 
 

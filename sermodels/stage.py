@@ -15,7 +15,7 @@ from typing import Any
 
 from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
 from sermodels.config.parsing import flatten, merged, to_plain
-from sermodels.peers.ast import weights_sha256
+from sermodels.networks.peers.ast import weights_sha256
 
 # Raise a stage's number when its arithmetic changes: finished stages of the old arithmetic are then not reused.
 STAGE_VERSION: dict[StageName, int] = {"teacher": 2, "match": 2, "student": 2}

@@ -11,7 +11,7 @@ from jobs.reproduction.systems import PROTOCOLS, Book, Size, System
 from search.stage_graph import Wanted
 from sermodels.errors import UserError
 from sermodels.networks.network import require_fit
-from sermodels.peers.ast import width_of_deit
+from sermodels.networks.peers.ast import width_of_deit
 from sermodels.store.open import Store
 from sermodels.store.shuffle import shuffled, shuffled_fingerprint
 from sermodels.store.splits import FOLDS, count_folds, split

@@ -5,7 +5,7 @@ import torch
 
 from sermodels.build import build_teacher
 from sermodels.config.chain import ChainConfig, Teacher
-from sermodels.peers.septr import along_last
+from sermodels.networks.peers.septr import along_last
 from sermodels.profile import count_macs, count_parameters
 
 IMAGE = (32, 24)
