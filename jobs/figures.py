@@ -103,8 +103,8 @@ def _measure(bundle: "Bundle", store: "Store", args: Args) -> dict[str, Any]:
     import numpy as np
 
     from sermodels.attention import stability
-    from sermodels.build import build_student
     from sermodels.evaluate import evaluate
+    from sermodels.networks.factory import build_student
 
     rows = _test_rows(store, bundle)
     clips = np.unique(store.clip[rows])[: args.clips]

@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from sermodels.build import Builder
 from sermodels.cache import BusyError, History, StageCache
 from sermodels.chain_context import ChainContext, StageGoneError
 from sermodels.chain_result import ChainResult, seconds_of
@@ -20,6 +19,7 @@ from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport, Report
 from sermodels.lanes import LoopedLanes, StackedLanes, Tick
+from sermodels.networks.factory import Builder
 from sermodels.networks.network import require_fit
 from sermodels.stage import Stage, stages_of
 from sermodels.stage_run import StageRun, Wait

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from sermodels.build import Builder
 from sermodels.cache import StageCache
 from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes, network_state
+from sermodels.networks.factory import Builder
 from sermodels.stage import Stage
 
 

@@ -6,8 +6,8 @@ import math
 import torch
 from torch import nn
 
-from sermodels.build import Builder
 from sermodels.config.chain import ChainConfig
+from sermodels.networks.factory import Builder
 from sermodels.networks.network import Network
 
 

@@ -13,12 +13,12 @@ from ray.cluster_utils import Cluster
 from tiers import pytest_terminal_summary  # noqa: F401  # a hook
 
 from search.study import create_study
-from sermodels.build import build_student
 from sermodels.bundle import FINGERPRINT, write_bundle
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.config.parsing import merged, parse
 from sermodels.corpora import synthetic
 from sermodels.deploy.complete import complete
+from sermodels.networks.factory import build_student
 from sermodels.store.build import build
 from sermodels.store.open import Store
 

@@ -23,7 +23,6 @@ from jobs.benchmarks.child import run_python
 from jobs.benchmarks.inputs import recordings
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.build import build_student, build_teacher
 from sermodels.bundle import FINGERPRINT, WEIGHTS, Bundle, load_bundle, write_bundle
 from sermodels.config.chain import ChainConfig, FrontEnd, Teacher
 from sermodels.corpora.audio import load
@@ -31,6 +30,7 @@ from sermodels.corpora.synthetic import EMOTIONS
 from sermodels.deploy.graph import ExportableLogMel, export_onnx, to_onnx
 from sermodels.deploy.recogniser import session
 from sermodels.memory import keep_freed
+from sermodels.networks.factory import build_student, build_teacher
 from sermodels.profile import count_macs, count_parameters, macs_as_run
 
 AST = ChainConfig(

@@ -19,13 +19,13 @@ from jobs.benchmarks.inputs import generated_store
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.batches import Batch, Order, Source, draw_order
-from sermodels.build import build_student, build_teacher
 from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, infer
 from sermodels.losses import match_loss
 from sermodels.losses import measure as measure_rows
 from sermodels.memory import keep_freed
+from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network
 from sermodels.store.open import open_store
 

@@ -28,12 +28,12 @@ from jobs.benchmarks.inputs import generated_store
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.batches import Order, Source, draw_order
-from sermodels.build import build_student, build_teacher
 from sermodels.config.chain import ChainConfig, StageName
 from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes
 from sermodels.losses import loss_of
 from sermodels.memory import keep_freed
+from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network
 from sermodels.profile import macs_as_run
 from sermodels.store.open import open_store

@@ -9,7 +9,7 @@ from torch import nn
 
 from jobs.reproduction.systems import Book
 from jobs.reproduction.tables import Row
-from sermodels.build import Builder
+from sermodels.networks.factory import Builder
 from sermodels.profile import count_macs, count_parameters
 
 HEIGHT, WIDTH, CLASSES = 128, 128, 7  # of the paper's images and of EmoDB

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sermodels.build import build_student
 from sermodels.config.chain import ChainConfig, FrontEnd, Student, Teacher
+from sermodels.networks.factory import build_student
 
 FRONTEND = FrontEnd(clip_s=2.0, n_fft=512, n_mels=32, width=32)
 CONFIG = ChainConfig(

@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from sermodels.build import build_student
+from sermodels.networks.factory import build_student
 
 
 def test_every_ratio_is_that_of_its_parts(tmp_path, tiny_config):

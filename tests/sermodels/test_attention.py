@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sermodels.attention import attention_masks, rollout, stability, undone
-from sermodels.build import build_student
 from sermodels.errors import UserError
+from sermodels.networks.factory import build_student
 
 VIEWS = ("noise", "shift", "speed")
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sermodels.build import build_student
 from sermodels.bundle import FILES, FINGERPRINT, check_replaceable, load_bundle, write_bundle
 from sermodels.config.chain import ChainConfig
 from sermodels.corpora import audio
 from sermodels.errors import UserError
+from sermodels.networks.factory import build_student
 from sermodels.networks.network import Network
 from sermodels.store.open import Store
 

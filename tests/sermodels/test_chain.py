@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sermodels.build import Builder, build_student
 from sermodels.cache import Checkpoint, StageCache
 from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
@@ -18,6 +17,7 @@ from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.lanes import network_state
 from sermodels.losses import NonFiniteLossError
+from sermodels.networks.factory import Builder, build_student
 from sermodels.stage import Stage, lane_stages
 from sermodels.store.open import Store
 from sermodels.store.splits import split

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from sermodels import evaluate as evaluation
-from sermodels.build import build_student
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
 from sermodels.config.chain import ChainConfig
 from sermodels.data import TrialData
+from sermodels.networks.factory import build_student
 from sermodels.store.open import Store
 from sermodels.store.splits import split
 

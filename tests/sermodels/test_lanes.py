@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from sermodels.batches import Order, Source, draw_order
-from sermodels.build import Builder
 from sermodels.config.chain import STAGES
 from sermodels.data import FoldRows, TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes, infer, network_state
 from sermodels.losses import loss_of
+from sermodels.networks.factory import Builder
 
 KINDS = [LoopedLanes, StackedLanes]
 LANES = [(0, 3), (1, 4)]  # (fold, seed)
@@ -28,7 +28,7 @@ import sys, torch
 from sermodels.batches import Batch, Order
 from sermodels.config.chain import ChainConfig
 from sermodels.lanes import LoopedLanes
-from sermodels.build import Builder
+from sermodels.networks.factory import Builder
 from sermodels.losses import teacher_loss
 
 class Source:

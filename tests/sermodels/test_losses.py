@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sermodels.batches import Batch
-from sermodels.build import Builder
 from sermodels.config.chain import STAGES, ChainConfig, StageSettings
 from sermodels.losses import learning_rate, loss_of, measure
+from sermodels.networks.factory import Builder
 from sermodels.networks.network import Output
 
 LOGITS = torch.tensor([[0.0, math.log(3)], [math.log(4), 0.0], [50.0, -50.0]])

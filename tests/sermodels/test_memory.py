@@ -10,7 +10,7 @@ SCRIPT = """
     import torch
     from sermodels.config.chain import ChainConfig
     from sermodels.memory import give_back, keep_freed
-    from sermodels.build import build_teacher
+    from sermodels.networks.factory import build_teacher
 
     torch.set_num_threads(1)
     teacher = build_teacher(ChainConfig(), (128, 128), 7, seed=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sermodels.build import build_student
+from sermodels.networks.factory import build_student
 from sermodels.pictures import attention_figure
 from sermodels.store.frontend import log_mel
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sermodels.build import build_student, build_teacher
 from sermodels.config.chain import ChainConfig, Teacher
+from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network
 from sermodels.profile import costs, count_macs, count_parameters
 
@@ -19,7 +19,7 @@ LARGE = ChainConfig(teacher=Teacher(depth=12, heads=12))
 COUNT_STUDENT = """
 import sys
 from sermodels.config.chain import ChainConfig
-from sermodels.build import build_student
+from sermodels.networks.factory import build_student
 from sermodels.profile import count_macs
 student = build_student(ChainConfig(), (128, 128), classes=7, seed=0)
 print(count_macs(student, (128, 128)), "torch._dynamo" in sys.modules)

@@ -14,10 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sermodels.build import build_student
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.metrics import score
+from sermodels.networks.factory import build_student
 from sermodels.store.build import build
 from sermodels.store.open import Store
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from sermodels import evaluate
-from sermodels.build import build_student
 from sermodels.bundle import FILES, FINGERPRINT, METRICS, load_bundle, write_bundle
 from sermodels.corpora import audio
 from sermodels.deploy import card
 from sermodels.deploy.complete import complete
 from sermodels.deploy.names import ADDED, CARD
 from sermodels.errors import UserError
+from sermodels.networks.factory import build_student
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 import torch
 
-from sermodels.build import build_student
 from sermodels.config.chain import FrontEnd
 from sermodels.corpora import audio
 from sermodels.deploy.graph import ExportableLogMel, export_onnx
+from sermodels.networks.factory import build_student
 from sermodels.store.frontend import log_mel
 
 EMOTIONS = ("anger", "joy", "ярость")

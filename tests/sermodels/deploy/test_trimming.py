@@ -15,7 +15,6 @@ import soundfile
 import torch
 
 from search import serving
-from sermodels.build import build_student
 from sermodels.bundle import FINGERPRINT, load_bundle, write_bundle
 from sermodels.corpora import audio
 from sermodels.deploy.complete import complete
@@ -24,6 +23,7 @@ from sermodels.deploy.manifest import verify
 from sermodels.deploy.names import CARD, EXAMPLE, MODEL
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
+from sermodels.networks.factory import build_student
 
 TRIM_DB = 35.0
 

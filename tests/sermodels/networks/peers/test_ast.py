@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import DeiTConfig, DeiTModel
 
-from sermodels.build import build_teacher
 from sermodels.config.chain import ChainConfig, Teacher
 from sermodels.errors import UserError
+from sermodels.networks.factory import build_teacher
 from sermodels.profile import count_macs, count_parameters
 
 IMAGE = (32, 48)  # 2 × 4 overlapping patches

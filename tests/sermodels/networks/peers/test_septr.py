@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sermodels.build import build_teacher
 from sermodels.config.chain import ChainConfig, Teacher
+from sermodels.networks.factory import build_teacher
 from sermodels.networks.peers.septr import along_last
 from sermodels.profile import count_macs, count_parameters
 
