@@ -22,7 +22,7 @@ from sermodels.errors import UserError
 from sermodels.evaluate import confusion_by_speaker
 from sermodels.memory import give_back, keep_freed
 from sermodels.metrics import uar, wa
-from sermodels.profile import count_parameters
+from sermodels.networks.cost import count_parameters
 from sermodels.stage import Stage, lane_stages, stages_of
 from sermodels.store.fetch import local_store
 from sermodels.store.open import Store, open_store

@@ -27,7 +27,7 @@ from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
 from sermodels.memory import give_back, keep_freed, memory_used
-from sermodels.profile import costs
+from sermodels.networks.cost import costs
 from sermodels.store.fetch import local_store
 from sermodels.store.open import open_store
 

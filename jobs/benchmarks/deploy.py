@@ -30,8 +30,8 @@ from sermodels.corpora.synthetic import EMOTIONS
 from sermodels.deploy.graph import ExportableLogMel, export_onnx, to_onnx
 from sermodels.deploy.recogniser import session
 from sermodels.memory import keep_freed
+from sermodels.networks.cost import count_macs, count_parameters, macs_as_run
 from sermodels.networks.factory import build_student, build_teacher
-from sermodels.profile import count_macs, count_parameters, macs_as_run
 
 AST = ChainConfig(
     patch="16x16", dim=768, mlp=3072, encoding="none", teacher=Teacher(network="ast", stem=(), depth=12, heads=12)

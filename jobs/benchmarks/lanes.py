@@ -33,9 +33,9 @@ from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes
 from sermodels.losses import loss_of
 from sermodels.memory import keep_freed
+from sermodels.networks.cost import macs_as_run
 from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network
-from sermodels.profile import macs_as_run
 from sermodels.store.open import open_store
 
 STAGES: tuple[StageName, ...] = ("student", "teacher")

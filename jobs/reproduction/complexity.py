@@ -9,8 +9,8 @@ from torch import nn
 
 from jobs.reproduction.systems import Book
 from jobs.reproduction.tables import Row
+from sermodels.networks.cost import count_macs, count_parameters
 from sermodels.networks.factory import Builder
-from sermodels.profile import count_macs, count_parameters
 
 HEIGHT, WIDTH, CLASSES = 128, 128, 7  # of the paper's images and of EmoDB
 ENOUGH_S, MOST = 2.0, 50  # seconds of timing, and runs

@@ -12,7 +12,7 @@ from sermodels.config.chain import Protocol
 from sermodels.corpora.terms import terms
 from sermodels.intervals import Interval, over_speakers
 from sermodels.metrics import uar, wa
-from sermodels.profile import count_macs, count_parameters
+from sermodels.networks.cost import count_macs, count_parameters
 from sermodels.store.splits import FIXED
 
 FEWEST_SPEAKERS = 5  # of fewer, intervals hold the truth less often than they say

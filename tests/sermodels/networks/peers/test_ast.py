@@ -7,8 +7,8 @@ from transformers import DeiTConfig, DeiTModel
 
 from sermodels.config.chain import ChainConfig, Teacher
 from sermodels.errors import UserError
+from sermodels.networks.cost import count_macs, count_parameters
 from sermodels.networks.factory import build_teacher
-from sermodels.profile import count_macs, count_parameters
 
 IMAGE = (32, 48)  # 2 × 4 overlapping patches
 

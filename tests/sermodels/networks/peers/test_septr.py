@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from sermodels.config.chain import ChainConfig, Teacher
+from sermodels.networks.cost import count_macs, count_parameters
 from sermodels.networks.factory import build_teacher
 from sermodels.networks.peers.septr import along_last
-from sermodels.profile import count_macs, count_parameters
 
 IMAGE = (32, 24)
 

@@ -9,9 +9,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sermodels.config.chain import ChainConfig, Teacher
+from sermodels.networks.cost import costs, count_macs, count_parameters
 from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network
-from sermodels.profile import costs, count_macs, count_parameters
 
 IMAGE, CLASSES, TOKENS = (128, 128), 7, 1 + 128
 PAPER = ChainConfig()
@@ -20,7 +20,7 @@ COUNT_STUDENT = """
 import sys
 from sermodels.config.chain import ChainConfig
 from sermodels.networks.factory import build_student
-from sermodels.profile import count_macs
+from sermodels.networks.cost import count_macs
 student = build_student(ChainConfig(), (128, 128), classes=7, seed=0)
 print(count_macs(student, (128, 128)), "torch._dynamo" in sys.modules)
 """
