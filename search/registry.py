@@ -28,8 +28,8 @@ from search.lane_scores import LaneScores, from_json, to_json
 from search.library_internals import hush_mlflow
 from sermodels.bundle import FINGERPRINT, load_bundle
 from sermodels.credentials import without_credentials
-from sermodels.deploy.names import CARD, EXAMPLE
 from sermodels.errors import UserError
+from sermodels.model_files import CARD, EXAMPLE
 from sermodels.noise import lead
 
 CHAMPION = "champion"

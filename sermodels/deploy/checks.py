@@ -13,13 +13,13 @@ from sermodels.bundle import Bundle
 from sermodels.corpora import audio
 from sermodels.corpora.files import audio_files
 from sermodels.deploy.manifest import WITHIN
-from sermodels.deploy.names import MODEL
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 from sermodels.evaluate import evaluate, rows_of, was_trained_on
 from sermodels.files import file_sha256
 from sermodels.lanes import ROWS_AT_ONCE
 from sermodels.metrics import confusion_matrix
+from sermodels.model_files import MODEL
 from sermodels.store.open import Store
 
 MOST = 200  # recordings that are compared where no store says which are the test's

@@ -17,8 +17,8 @@ from sermodels.deploy.card import card
 from sermodels.deploy.checks import check_figures, check_recordings, difference
 from sermodels.deploy.graph import export_onnx
 from sermodels.deploy.manifest import verify, write_manifest
-from sermodels.deploy.names import CARD, EXAMPLE, MODEL
 from sermodels.deploy.recogniser import Recogniser
+from sermodels.model_files import CARD, EXAMPLE, MODEL
 from sermodels.provenance import cpu_model, provenance
 from sermodels.store.open import Store
 

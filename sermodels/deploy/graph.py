@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sermodels.config.chain import FrontEnd
 from sermodels.corpora.audio import MIN_DURATION_S
-from sermodels.deploy.names import INPUT
+from sermodels.model_files import INPUT
 from sermodels.networks.network import Network
 from sermodels.store.frontend import LogMel, columns
 

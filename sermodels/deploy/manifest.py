@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sermodels.deploy.names import CARD, EXAMPLE, MANIFEST, MODEL
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 from sermodels.files import file_sha256
+from sermodels.model_files import CARD, EXAMPLE, MANIFEST, MODEL
 
 FORMAT = 1
 WITHIN = 1e-4  # in probability: how far an answer may be from PyTorch's

@@ -17,8 +17,8 @@ import numpy as np
 import onnxruntime
 
 from sermodels.corpora import audio
-from sermodels.deploy.names import INPUT, MODEL
 from sermodels.errors import UserError
+from sermodels.model_files import INPUT, MODEL
 
 AT_ONCE = 16  # waveforms a call: more are not answered faster
 LONGEST_S = 3600.0  # of a recording

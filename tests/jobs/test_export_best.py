@@ -19,8 +19,8 @@ from sermodels.bundle import FILES, load_bundle
 from sermodels.config.parsing import merged
 from sermodels.corpora import audio
 from sermodels.deploy.manifest import verify
-from sermodels.deploy.names import ADDED, CARD
 from sermodels.deploy.recogniser import Recogniser
+from sermodels.model_files import ADDED, CARD
 
 PRESET = {
     "description": "two trials, the best confirmed",

@@ -14,8 +14,8 @@ from sermodels.bundle import FILES, FINGERPRINT, METRICS, load_bundle, write_bun
 from sermodels.corpora import audio
 from sermodels.deploy import card
 from sermodels.deploy.complete import complete
-from sermodels.deploy.names import ADDED, CARD
 from sermodels.errors import UserError
+from sermodels.model_files import ADDED, CARD
 from sermodels.networks.factory import build_student
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from sermodels.deploy.manifest import verify
-from sermodels.deploy.names import CARD, EXAMPLE, MANIFEST, MODEL
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
+from sermodels.model_files import CARD, EXAMPLE, MANIFEST, MODEL
 
 ROOT = Path(__file__).parents[3]
 

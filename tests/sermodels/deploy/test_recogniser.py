@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sermodels.corpora import audio
-from sermodels.deploy.names import MODEL
 from sermodels.deploy.recogniser import AT_ONCE, Recogniser
 from sermodels.errors import UserError
+from sermodels.model_files import MODEL
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from sermodels.corpora import audio
 from sermodels.deploy.complete import complete
 from sermodels.deploy.listening import STDIN, listen
 from sermodels.deploy.manifest import verify
-from sermodels.deploy.names import CARD, EXAMPLE, MODEL
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
+from sermodels.model_files import CARD, EXAMPLE, MODEL
 from sermodels.networks.factory import build_student
 
 TRIM_DB = 35.0
