@@ -124,9 +124,9 @@ def _similarity(bundle: "Bundle", store: "Store", home: Path) -> "tuple[Figure, 
     from search.home import open_home
     from sermodels.cache import StageCache
     from sermodels.chain import Chain
-    from sermodels.data import TrialData
     from sermodels.evaluate import feature_similarity
     from sermodels.pictures import similarity_figure
+    from sermodels.training.data import TrialData
 
     cosines = {}
     for name, epochs in (("with matching", bundle.config.match.epochs), ("without matching", 0)):

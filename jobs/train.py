@@ -50,11 +50,11 @@ def main(args: Args) -> None:
     from sermodels.bundle import FINGERPRINT, check_replaceable, write_bundle
     from sermodels.cache import StageCache
     from sermodels.chain import Chain
-    from sermodels.data import TrialData
     from sermodels.deploy.complete import complete
     from sermodels.evaluate import run_figures
     from sermodels.losses import NonFiniteLossError
     from sermodels.store.open import open_store
+    from sermodels.training.data import TrialData
 
     config = parse(ChainConfig, load_yaml(args.config), str(args.config)) if args.config else ChainConfig()
     changes = parse_overrides(args.settings)

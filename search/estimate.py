@@ -8,13 +8,13 @@ import torch
 
 from sermodels.batches import Order, Source, draw_order
 from sermodels.config.chain import STAGES, ChainConfig, StageName
-from sermodels.data import TrialData
 from sermodels.lanes import LoopedLanes
 from sermodels.losses import loss_of
 from sermodels.networks.factory import Builder
 from sermodels.stage import Stage, lane_stages
 from sermodels.store.open import Store
 from sermodels.store.splits import split
+from sermodels.training.data import TrialData
 
 STEPS_TIMED = 2
 

@@ -17,10 +17,10 @@ from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.credentials import without_credentials
-from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.evaluate import run_figures, test_report
 from sermodels.store.open import Store
+from sermodels.training.data import TrialData
 
 BUNDLE = "best"  # the artifact folder of the sweep's run
 

@@ -17,7 +17,6 @@ from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
 from sermodels.config.parsing import to_plain
-from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.evaluate import confusion_by_speaker
 from sermodels.memory import give_back, keep_freed
@@ -27,6 +26,7 @@ from sermodels.stage import Stage, lane_stages, stages_of
 from sermodels.store.fetch import local_store
 from sermodels.store.open import Store, open_store
 from sermodels.store.splits import split
+from sermodels.training.data import TrialData
 
 Measured = dict[str, Any]  # of one lane, plain JSON: see `_test`
 SIGN_OF_LIFE_S = 60.0

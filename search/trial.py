@@ -23,13 +23,13 @@ from search.trial_spec import TrialSpec
 from sermodels.cache import BusyError, StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
-from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
 from sermodels.memory import give_back, keep_freed, memory_used
 from sermodels.networks.cost import costs
 from sermodels.store.fetch import local_store
 from sermodels.store.open import open_store
+from sermodels.training.data import TrialData
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sermodels.config.chain import Lane, StageName
-from sermodels.data import TrialData
 from sermodels.randomness import generator
+from sermodels.training.data import TrialData
 
 
 class Batch(NamedTuple):

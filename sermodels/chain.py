@@ -16,7 +16,6 @@ from sermodels.cache import BusyError, History, StageCache
 from sermodels.chain_context import ChainContext, StageGoneError
 from sermodels.chain_result import ChainResult, seconds_of
 from sermodels.config.chain import STAGES, ChainConfig, StageName
-from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport, Report
 from sermodels.lanes import LoopedLanes, StackedLanes, Tick
 from sermodels.networks.factory import Builder
@@ -24,6 +23,7 @@ from sermodels.networks.network import require_fit
 from sermodels.stage import Stage, stages_of
 from sermodels.stage_run import StageRun, Wait
 from sermodels.teacher_features import TeacherFeatures
+from sermodels.training.data import TrialData
 
 logger = logging.getLogger(__name__)
 

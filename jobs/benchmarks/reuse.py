@@ -28,10 +28,10 @@ from jobs.shared.progress import counted
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
-from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.memory import keep_freed
 from sermodels.store.open import Store
+from sermodels.training.data import TrialData
 
 EPOCHS = 2  # of every stage
 PARTS = ("teacher", "features", "match", "student")  # of a run, in their order

@@ -28,11 +28,11 @@ from sermodels.batches import Order, Source, draw_order
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import audio
 from sermodels.corpora.utterance import Corpus
-from sermodels.data import TrialData
 from sermodels.store.build import build
 from sermodels.store.frontend import log_mel, view
 from sermodels.store.open import Store, open_store
 from sermodels.store.splits import split
+from sermodels.training.data import TrialData
 
 CLIPS, FILE_BATCHES, STORE_EPOCHS = 140, 25, 20
 ROWS, PROCESSES = 32_000, 3  # 1.05 GB

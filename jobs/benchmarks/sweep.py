@@ -40,9 +40,9 @@ from search.home import Home
 from sermodels.batches import draw_order
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.config.parsing import dump_yaml, to_plain
-from sermodels.data import TrialData
 from sermodels.store.open import Store
 from sermodels.store.splits import split
+from sermodels.training.data import TrialData
 
 EPOCHS = 8  # of every stage; the fewer, the more of the time is start-up
 SAME = 1e-4  # relative: networks may round otherwise on batches of another size, and Adam magnifies it

@@ -10,10 +10,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemaining
 from sermodels.cache import BusyError
 from sermodels.chain import POLL_S, Wait
 from sermodels.config.chain import STAGES, ChainConfig, StageName
-from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport, Report
 from sermodels.lanes import Tick
 from sermodels.stage import Stage
+from sermodels.training.data import TrialData
 
 
 @contextmanager

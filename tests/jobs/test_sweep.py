@@ -18,7 +18,7 @@ from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
-from sermodels.data import TrialData
+from sermodels.training.data import TrialData
 from sermodels.training_log import read_all
 
 GRID = {

@@ -20,8 +20,8 @@ from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
-from sermodels.data import TrialData
 from sermodels.networks.network import Network
+from sermodels.training.data import TrialData
 
 PARAMS = [
     {"alpha": 1.0, "encoding": "ice"},

@@ -12,9 +12,9 @@ from search.stage_graph import Place, Wanted, run_graph
 from sermodels import training_log
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
-from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.metrics import uar, wa
+from sermodels.training.data import TrialData
 
 
 @pytest.fixture(scope="module")

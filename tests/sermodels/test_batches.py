@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from sermodels.batches import Source, draw_order
-from sermodels.data import TrialData
 from sermodels.errors import UserError
 from sermodels.store.splits import split
+from sermodels.training.data import TrialData
 
 LANES = [(0, 0), (4, 0), (0, 1)]  # (fold, seed); fold 4 has a clip more to train on
 

@@ -16,9 +16,9 @@ from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.config.parsing import merged, parse
-from sermodels.data import TrialData
 from sermodels.epoch_report import EpochReport
 from sermodels.stage import STAGE_VERSION
+from sermodels.training.data import TrialData
 
 FILE = Path(__file__).with_name("golden_chain.json")
 REGENERATE = "python tests/sermodels/test_golden.py"

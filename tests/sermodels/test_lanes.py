@@ -14,10 +14,10 @@ import torch
 
 from sermodels.batches import Order, Source, draw_order
 from sermodels.config.chain import STAGES
-from sermodels.data import FoldRows, TrialData
 from sermodels.lanes import LoopedLanes, StackedLanes, infer, network_state
 from sermodels.losses import loss_of
 from sermodels.networks.factory import Builder
+from sermodels.training.data import FoldRows, TrialData
 
 KINDS = [LoopedLanes, StackedLanes]
 LANES = [(0, 3), (1, 4)]  # (fold, seed)

@@ -1,0 +1,1 @@
+"""One configuration trained: its rows, stages, lanes and losses, and the cache of finished stages."""
