@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from sermodels.batches import Order, Source, draw_order
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.lanes import LoopedLanes
 from sermodels.losses import loss_of
@@ -14,6 +13,7 @@ from sermodels.networks.factory import Builder
 from sermodels.stage import Stage, lane_stages
 from sermodels.store.open import Store
 from sermodels.store.splits import split
+from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import TrialData
 
 STEPS_TIMED = 2

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sermodels.batches import Source
 from sermodels.bundle import FINGERPRINT, Bundle
 from sermodels.chain_result import ChainResult
 from sermodels.config.chain import ChainConfig
@@ -23,6 +22,7 @@ from sermodels.metrics import Scores, confusion_matrix, score
 from sermodels.networks.network import Network
 from sermodels.store.open import Store
 from sermodels.store.splits import FIXED, split
+from sermodels.training.batches import Source
 from sermodels.training.data import TrialData
 
 SIDES = ("train", "valid", "test")

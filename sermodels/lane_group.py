@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sermodels.batches import Source, draw_order
 from sermodels.cache import History
 from sermodels.chain_context import ChainContext
 from sermodels.lanes import State, Tick
 from sermodels.losses import learning_rate, loss_of, measure, require_finite
 from sermodels.provenance import provenance
 from sermodels.stage import Stage
+from sermodels.training.batches import Source, draw_order
 
 
 class LaneGroup:

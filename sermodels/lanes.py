@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-from sermodels.batches import Batch, Order, Source
 from sermodels.library_internals import adam_step
 from sermodels.networks.network import Network, Output
+from sermodels.training.batches import Batch, Order, Source
 
 Loss = Callable[[Output, Batch], Tensor]  # mean over the rows of a batch, by weight
 State = dict[str, Tensor]

@@ -6,11 +6,11 @@ R rows of the trial, D feature size.
 import torch
 from torch import Tensor
 
-from sermodels.batches import Source
 from sermodels.chain_context import ChainContext
 from sermodels.config.chain import Lane
 from sermodels.lanes import infer
 from sermodels.stage import Stage
+from sermodels.training.batches import Source
 
 
 class TeacherFeatures:

@@ -27,7 +27,6 @@ from torch import Tensor
 from jobs.benchmarks.inputs import generated_store
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.batches import Order, Source, draw_order
 from sermodels.config.chain import ChainConfig, StageName
 from sermodels.lanes import LoopedLanes, StackedLanes
 from sermodels.losses import loss_of
@@ -36,6 +35,7 @@ from sermodels.networks.cost import macs_as_run
 from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network
 from sermodels.store.open import open_store
+from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import TrialData
 
 STAGES: tuple[StageName, ...] = ("student", "teacher")

@@ -48,11 +48,11 @@ from search.tracking.trial_logger import TrialLogger
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
-from sermodels.batches import Source, draw_order
 from sermodels.config.chain import STAGES, ChainConfig, FrontEnd, Lane
 from sermodels.config.parsing import dump_yaml
 from sermodels.epoch_report import EpochReport
 from sermodels.store.open import open_store
+from sermodels.training.batches import Source, draw_order
 from sermodels.training.data import TrialData
 
 ROWS = (100, 1000, 10_000, 100_000)

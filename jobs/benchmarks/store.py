@@ -24,7 +24,6 @@ from jobs.benchmarks.inputs import generated_store, recordings
 from jobs.benchmarks.memory import private_mb
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.batches import Order, Source, draw_order
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import audio
 from sermodels.corpora.utterance import Corpus
@@ -32,6 +31,7 @@ from sermodels.store.build import build
 from sermodels.store.frontend import log_mel, view
 from sermodels.store.open import Store, open_store
 from sermodels.store.splits import split
+from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import TrialData
 
 CLIPS, FILE_BATCHES, STORE_EPOCHS = 140, 25, 20

@@ -37,11 +37,11 @@ from jobs.benchmarks.child import JOBS, run_python
 from jobs.benchmarks.result import Result
 from jobs.benchmarks.study import DISTINCT, SPACE, Study, paper_sized
 from search.home import Home
-from sermodels.batches import draw_order
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.config.parsing import dump_yaml, to_plain
 from sermodels.store.open import Store
 from sermodels.store.splits import split
+from sermodels.training.batches import draw_order
 from sermodels.training.data import TrialData
 
 EPOCHS = 8  # of every stage; the fewer, the more of the time is start-up

@@ -12,11 +12,11 @@ import sys
 import pytest
 import torch
 
-from sermodels.batches import Order, Source, draw_order
 from sermodels.config.chain import STAGES
 from sermodels.lanes import LoopedLanes, StackedLanes, infer, network_state
 from sermodels.losses import loss_of
 from sermodels.networks.factory import Builder
+from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import FoldRows, TrialData
 
 KINDS = [LoopedLanes, StackedLanes]
@@ -25,7 +25,7 @@ SHORT = 37  # training rows of fold 1
 BATCH, LR = 12, 3e-3
 ONE_STEP = """
 import sys, torch
-from sermodels.batches import Batch, Order
+from sermodels.training.batches import Batch, Order
 from sermodels.config.chain import ChainConfig
 from sermodels.lanes import LoopedLanes
 from sermodels.networks.factory import Builder

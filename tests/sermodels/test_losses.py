@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from sermodels.batches import Batch
 from sermodels.config.chain import STAGES, ChainConfig, StageSettings
 from sermodels.losses import learning_rate, loss_of, measure
 from sermodels.networks.factory import Builder
 from sermodels.networks.network import Output
+from sermodels.training.batches import Batch
 
 LOGITS = torch.tensor([[0.0, math.log(3)], [math.log(4), 0.0], [50.0, -50.0]])
 LABELS = torch.tensor([1, 1, 1])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from sermodels.batches import Source, draw_order
 from sermodels.errors import UserError
 from sermodels.store.splits import split
+from sermodels.training.batches import Source, draw_order
 from sermodels.training.data import TrialData
 
 LANES = [(0, 0), (4, 0), (0, 1)]  # (fold, seed); fold 4 has a clip more to train on
