@@ -52,9 +52,9 @@ def main(args: Args) -> None:
     from sermodels.chain import Chain
     from sermodels.deploy.complete import complete
     from sermodels.evaluate import run_figures
-    from sermodels.losses import NonFiniteLossError
     from sermodels.store.open import open_store
     from sermodels.training.data import TrialData
+    from sermodels.training.losses import NonFiniteLossError
 
     config = parse(ChainConfig, load_yaml(args.config), str(args.config)) if args.config else ChainConfig()
     changes = parse_overrides(args.settings)

@@ -20,14 +20,14 @@ from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.config.chain import ChainConfig
 from sermodels.lanes import LoopedLanes, infer
-from sermodels.losses import match_loss
-from sermodels.losses import measure as measure_rows
 from sermodels.memory import keep_freed
 from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network
 from sermodels.store.open import open_store
 from sermodels.training.batches import Batch, Order, Source, draw_order
 from sermodels.training.data import TrialData
+from sermodels.training.losses import match_loss
+from sermodels.training.losses import measure as measure_rows
 
 ROWS = 280  # of the store: 168 to train on, which is 42 steps of 4, and 14 to validate on
 STEPS_A_TURN = 6

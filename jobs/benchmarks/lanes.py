@@ -29,7 +29,6 @@ from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.config.chain import ChainConfig, StageName
 from sermodels.lanes import LoopedLanes, StackedLanes
-from sermodels.losses import loss_of
 from sermodels.memory import keep_freed
 from sermodels.networks.cost import macs_as_run
 from sermodels.networks.factory import build_student, build_teacher
@@ -37,6 +36,7 @@ from sermodels.networks.network import Network
 from sermodels.store.open import open_store
 from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import TrialData
+from sermodels.training.losses import loss_of
 
 STAGES: tuple[StageName, ...] = ("student", "teacher")
 REQUIRED = {"student": "≥ 20", "teacher": "≥ 8"}

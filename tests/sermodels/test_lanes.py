@@ -14,10 +14,10 @@ import torch
 
 from sermodels.config.chain import STAGES
 from sermodels.lanes import LoopedLanes, StackedLanes, infer, network_state
-from sermodels.losses import loss_of
 from sermodels.networks.factory import Builder
 from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import FoldRows, TrialData
+from sermodels.training.losses import loss_of
 
 KINDS = [LoopedLanes, StackedLanes]
 LANES = [(0, 3), (1, 4)]  # (fold, seed)
@@ -29,7 +29,7 @@ from sermodels.training.batches import Batch, Order
 from sermodels.config.chain import ChainConfig
 from sermodels.lanes import LoopedLanes
 from sermodels.networks.factory import Builder
-from sermodels.losses import teacher_loss
+from sermodels.training.losses import teacher_loss
 
 class Source:
     def of_lane(self, lane, rows):

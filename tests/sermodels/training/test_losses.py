@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sermodels.config.chain import STAGES, ChainConfig, StageSettings
-from sermodels.losses import learning_rate, loss_of, measure
 from sermodels.networks.factory import Builder
 from sermodels.networks.network import Output
 from sermodels.training.batches import Batch
+from sermodels.training.losses import learning_rate, loss_of, measure
 
 LOGITS = torch.tensor([[0.0, math.log(3)], [math.log(4), 0.0], [50.0, -50.0]])
 LABELS = torch.tensor([1, 1, 1])
