@@ -28,11 +28,11 @@ from torch import Tensor
 from sermodels.config.chain import ChainConfig, FrontEnd
 from sermodels.config.parsing import dump_yaml, load_yaml, parse, to_plain
 from sermodels.errors import UserError
-from sermodels.lanes import ROWS_AT_ONCE
 from sermodels.model_files import ADDED
 from sermodels.networks.factory import build_student
 from sermodels.networks.network import Network
 from sermodels.store.frontend import log_mel
+from sermodels.training.lanes import ROWS_AT_ONCE
 
 T = TypeVar("T")
 

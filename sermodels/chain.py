@@ -17,13 +17,13 @@ from sermodels.chain_context import ChainContext, StageGoneError
 from sermodels.chain_result import ChainResult, seconds_of
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.epoch_report import EpochReport, Report
-from sermodels.lanes import LoopedLanes, StackedLanes, Tick
 from sermodels.networks.factory import Builder
 from sermodels.networks.network import require_fit
 from sermodels.stage import Stage, stages_of
 from sermodels.stage_run import StageRun, Wait
 from sermodels.teacher_features import TeacherFeatures
 from sermodels.training.data import TrialData
+from sermodels.training.lanes import LoopedLanes, StackedLanes, Tick
 
 logger = logging.getLogger(__name__)
 

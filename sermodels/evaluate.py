@@ -17,13 +17,13 @@ from sermodels.bundle import FINGERPRINT, Bundle
 from sermodels.chain_result import ChainResult
 from sermodels.config.chain import ChainConfig
 from sermodels.errors import UserError
-from sermodels.lanes import ROWS_AT_ONCE, infer
 from sermodels.metrics import Scores, confusion_matrix, score
 from sermodels.networks.network import Network
 from sermodels.store.open import Store
 from sermodels.store.splits import FIXED, split
 from sermodels.training.batches import Source
 from sermodels.training.data import TrialData
+from sermodels.training.lanes import ROWS_AT_ONCE, infer
 
 SIDES = ("train", "valid", "test")
 

@@ -19,13 +19,13 @@ from jobs.benchmarks.inputs import generated_store
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.config.chain import ChainConfig
-from sermodels.lanes import LoopedLanes, infer
 from sermodels.memory import keep_freed
 from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network
 from sermodels.store.open import open_store
 from sermodels.training.batches import Batch, Order, Source, draw_order
 from sermodels.training.data import TrialData
+from sermodels.training.lanes import LoopedLanes, infer
 from sermodels.training.losses import match_loss
 from sermodels.training.losses import measure as measure_rows
 

@@ -28,7 +28,6 @@ from jobs.benchmarks.inputs import generated_store
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
 from sermodels.config.chain import ChainConfig, StageName
-from sermodels.lanes import LoopedLanes, StackedLanes
 from sermodels.memory import keep_freed
 from sermodels.networks.cost import macs_as_run
 from sermodels.networks.factory import build_student, build_teacher
@@ -36,6 +35,7 @@ from sermodels.networks.network import Network
 from sermodels.store.open import open_store
 from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import TrialData
+from sermodels.training.lanes import LoopedLanes, StackedLanes
 from sermodels.training.losses import loss_of
 
 STAGES: tuple[StageName, ...] = ("student", "teacher")

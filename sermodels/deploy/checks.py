@@ -17,10 +17,10 @@ from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 from sermodels.evaluate import evaluate, rows_of, was_trained_on
 from sermodels.files import file_sha256
-from sermodels.lanes import ROWS_AT_ONCE
 from sermodels.metrics import confusion_matrix
 from sermodels.model_files import MODEL
 from sermodels.store.open import Store
+from sermodels.training.lanes import ROWS_AT_ONCE
 
 MOST = 200  # recordings that are compared where no store says which are the test's
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sermodels.config.chain import ChainConfig, Lane, StageName, StageSettings
-from sermodels.lanes import Loss
 from sermodels.metrics import cosine, score
 from sermodels.networks.network import Output
 from sermodels.training.batches import Batch
+from sermodels.training.lanes import Loss
 
 
 def teacher_loss(output: Output, batch: Batch) -> Tensor:

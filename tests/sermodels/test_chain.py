@@ -14,12 +14,12 @@ from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.epoch_report import EpochReport
-from sermodels.lanes import network_state
 from sermodels.networks.factory import Builder, build_student
 from sermodels.stage import Stage, lane_stages
 from sermodels.store.open import Store
 from sermodels.store.splits import split
 from sermodels.training.data import TrialData
+from sermodels.training.lanes import network_state
 from sermodels.training.losses import NonFiniteLossError
 
 State = Mapping[str, torch.Tensor]

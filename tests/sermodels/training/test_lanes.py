@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from sermodels.config.chain import STAGES
-from sermodels.lanes import LoopedLanes, StackedLanes, infer, network_state
 from sermodels.networks.factory import Builder
 from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import FoldRows, TrialData
+from sermodels.training.lanes import LoopedLanes, StackedLanes, infer, network_state
 from sermodels.training.losses import loss_of
 
 KINDS = [LoopedLanes, StackedLanes]
@@ -27,7 +27,7 @@ ONE_STEP = """
 import sys, torch
 from sermodels.training.batches import Batch, Order
 from sermodels.config.chain import ChainConfig
-from sermodels.lanes import LoopedLanes
+from sermodels.training.lanes import LoopedLanes
 from sermodels.networks.factory import Builder
 from sermodels.training.losses import teacher_loss
 
