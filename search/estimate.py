@@ -8,13 +8,13 @@ import torch
 
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.networks.factory import Builder
-from sermodels.stage import Stage, lane_stages
 from sermodels.store.open import Store
 from sermodels.store.splits import split
 from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import LoopedLanes
 from sermodels.training.losses import loss_of
+from sermodels.training.stage import Stage, lane_stages
 
 STEPS_TIMED = 2
 

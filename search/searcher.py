@@ -24,7 +24,7 @@ from search.trial_result import TrialResult
 from search.turns import Proposal, Turns
 from sermodels.cache import StageCache
 from sermodels.config.chain import STAGES
-from sermodels.stage import stages_of
+from sermodels.training.stage import stages_of
 
 MAX_ASKS = 50  # proposals in a row that are known already before the grid is asked instead
 MOST_WAITING_OF_TPE = 4  # proposals that wait for a stage which another trial is training

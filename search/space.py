@@ -17,7 +17,7 @@ from search.axis import Axis, parse_axis
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.errors import UserError
-from sermodels.stage import first_stage
+from sermodels.training.stage import first_stage
 
 
 def configure(chain: Mapping[str, Any], params: Mapping[str, Any]) -> ChainConfig:

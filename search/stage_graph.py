@@ -22,11 +22,11 @@ from sermodels.evaluate import confusion_by_speaker
 from sermodels.memory import give_back, keep_freed
 from sermodels.metrics import uar, wa
 from sermodels.networks.cost import count_parameters
-from sermodels.stage import Stage, lane_stages, stages_of
 from sermodels.store.fetch import local_store
 from sermodels.store.open import Store, open_store
 from sermodels.store.splits import split
 from sermodels.training.data import TrialData
+from sermodels.training.stage import Stage, lane_stages, stages_of
 
 Measured = dict[str, Any]  # of one lane, plain JSON: see `_test`
 SIGN_OF_LIFE_S = 60.0

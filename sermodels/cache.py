@@ -26,7 +26,7 @@ from torch import Tensor
 
 from sermodels import training_log
 from sermodels.files import replacing
-from sermodels.stage import Stage
+from sermodels.training.stage import Stage
 from sermodels.training_log import Entry
 
 logger = logging.getLogger(__name__)

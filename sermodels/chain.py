@@ -19,11 +19,11 @@ from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.epoch_report import EpochReport, Report
 from sermodels.networks.factory import Builder
 from sermodels.networks.network import require_fit
-from sermodels.stage import Stage, stages_of
 from sermodels.stage_run import StageRun, Wait
 from sermodels.teacher_features import TeacherFeatures
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import LoopedLanes, StackedLanes, Tick
+from sermodels.training.stage import Stage, stages_of
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from sermodels.cache import StageCache
 from sermodels.config.chain import ChainConfig
 from sermodels.networks.factory import Builder
-from sermodels.stage import Stage
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import LoopedLanes, StackedLanes, network_state
+from sermodels.training.stage import Stage
 
 
 class StageGoneError(Exception):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sermodels.cache import History, StageCache
 from sermodels.config.chain import StageName
-from sermodels.stage import Stage
+from sermodels.training.stage import Stage
 
 
 class Seconds(NamedTuple):

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from sermodels.cache import History
 from sermodels.chain_context import ChainContext
 from sermodels.provenance import provenance
-from sermodels.stage import Stage
 from sermodels.training.batches import Source, draw_order
 from sermodels.training.lanes import State, Tick
 from sermodels.training.losses import learning_rate, loss_of, measure, require_finite
+from sermodels.training.stage import Stage
 
 
 class LaneGroup:

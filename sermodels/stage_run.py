@@ -10,9 +10,9 @@ from sermodels.cache import BusyError, Checkpoint, History
 from sermodels.chain_context import ChainContext, StageGoneError
 from sermodels.epoch_report import Report, mean_over_lanes
 from sermodels.lane_group import LaneGroup
-from sermodels.stage import Stage
 from sermodels.teacher_features import TeacherFeatures
 from sermodels.training.lanes import State, Tick
+from sermodels.training.stage import Stage
 
 Wait = Callable[[BusyError], None]
 

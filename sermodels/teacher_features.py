@@ -8,9 +8,9 @@ from torch import Tensor
 
 from sermodels.chain_context import ChainContext
 from sermodels.config.chain import Lane
-from sermodels.stage import Stage
 from sermodels.training.batches import Source
 from sermodels.training.lanes import infer
+from sermodels.training.stage import Stage
 
 
 class TeacherFeatures:

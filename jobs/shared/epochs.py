@@ -11,9 +11,9 @@ from sermodels.cache import BusyError
 from sermodels.chain import POLL_S, Wait
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.epoch_report import EpochReport, Report
-from sermodels.stage import Stage
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import Tick
+from sermodels.training.stage import Stage
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from search.preset import load
 from search.space import configure
 from sermodels.config.parsing import merged
-from sermodels.stage import stages_of
+from sermodels.training.stage import stages_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

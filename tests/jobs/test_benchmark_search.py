@@ -5,8 +5,8 @@ import pytest
 from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, FrontEnd
-from sermodels.stage import stages_of
 from sermodels.training.data import TrialData
+from sermodels.training.stage import stages_of
 
 STAGE = {"epochs": 2, "batch": 8, "lr": 3e-3, "halve_every": 1}
 TINY = {

@@ -15,7 +15,7 @@ from search.space import Space
 from search.study import best, confirmed, confirmed_lanes, create_study, open_study, params_of
 from sermodels.cache import StageCache
 from sermodels.config.chain import Lane
-from sermodels.stage import stages_of
+from sermodels.training.stage import stages_of
 
 ONE_TEACHER = {"student.depth": [1, 2], "alpha": [1, 10]}
 TWO_TEACHERS = {"encoding": ["ice", "none"], "alpha": [1, 10]}

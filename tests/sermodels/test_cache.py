@@ -10,7 +10,7 @@ from safetensors.torch import save, save_file
 
 from sermodels.cache import BusyError, StageCache
 from sermodels.config.chain import Lane
-from sermodels.stage import Stage
+from sermodels.training.stage import Stage
 
 MOST = 50  # epochs
 

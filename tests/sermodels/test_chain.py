@@ -15,12 +15,12 @@ from sermodels.chain_result import ChainResult
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.epoch_report import EpochReport
 from sermodels.networks.factory import Builder, build_student
-from sermodels.stage import Stage, lane_stages
 from sermodels.store.open import Store
 from sermodels.store.splits import split
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import network_state
 from sermodels.training.losses import NonFiniteLossError
+from sermodels.training.stage import Stage, lane_stages
 
 State = Mapping[str, torch.Tensor]
 TWO_LANES = {  # of 88 and 92 rows: 3 and 4 steps an epoch, all with a part of a batch at the end

@@ -9,8 +9,8 @@ import torch
 from sermodels.cache import BusyError, StageCache, lock_of
 from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
-from sermodels.stage import stages_of
 from sermodels.training.data import TrialData
+from sermodels.training.stage import stages_of
 from sermodels.training_log import read_all
 
 

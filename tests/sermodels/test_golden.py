@@ -17,8 +17,8 @@ from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.epoch_report import EpochReport
-from sermodels.stage import STAGE_VERSION
 from sermodels.training.data import TrialData
+from sermodels.training.stage import STAGE_VERSION
 
 FILE = Path(__file__).with_name("golden_chain.json")
 REGENERATE = "python tests/sermodels/test_golden.py"
@@ -94,7 +94,7 @@ def test_figures_change_only_with_the_version_of_their_stage(tmp_path, name):
     for stage in STAGES:
         assert found[stage] == pytest.approx(stored["figures"][name][stage], rel=0, abs=1e-6), (
             f"the numbers of the {stage} stage changed: if that is meant, raise STAGE_VERSION[{stage!r}] in "
-            f"sermodels/stage.py and regenerate {FILE.name} with {REGENERATE}"
+            f"sermodels/training/stage.py and regenerate {FILE.name} with {REGENERATE}"
         )
 
 

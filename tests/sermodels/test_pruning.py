@@ -8,7 +8,7 @@ import torch
 from sermodels.cache import StageCache
 from sermodels.config.chain import Lane
 from sermodels.pruning import prune
-from sermodels.stage import Stage
+from sermodels.training.stage import Stage
 
 SIZE = 4_000  # bytes of tensors in each checkpoint
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sermodels.config.chain import STAGES, ChainConfig, Lane, Student
 from sermodels.config.parsing import flatten, merged, parse, to_plain
 from sermodels.errors import UserError
-from sermodels.stage import STAGE_VERSION, first_stage, lane_stages, stages_of
+from sermodels.training.stage import STAGE_VERSION, first_stage, lane_stages, stages_of
 
 NONE = ()
 TEACHER, MATCH, STUDENT = STAGES, STAGES[1:], STAGES[2:]
