@@ -24,10 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from sermodels import training_log
 from sermodels.files import replacing
+from sermodels.training import training_log
 from sermodels.training.stage import Stage
-from sermodels.training_log import Entry
+from sermodels.training.training_log import Entry
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.reproduction.results import Results
 from search.stage_graph import Measured, Place, Wanted
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 
 def train(wanted: Mapping[str, Wanted], place: Place, results: Results, address: str | None) -> list[str]:

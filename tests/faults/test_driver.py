@@ -22,7 +22,7 @@ from search.study import open_study
 from sermodels.cache import StageCache
 from sermodels.config.chain import STAGES
 from sermodels.config.parsing import merged
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 

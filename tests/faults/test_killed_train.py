@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from sermodels.config.chain import STAGES
 from sermodels.config.parsing import merged
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

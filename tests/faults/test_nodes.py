@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from processes import ROOT, environment
 
 from sermodels.config.parsing import merged
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
@@ -33,7 +33,7 @@ def test_trials_of_a_lost_node_end_elsewhere(store, new_home, tmp_path):
         import subprocess, sys, time
         from pathlib import Path
         from ray.cluster_utils import Cluster
-        from sermodels.training_log import read_all
+        from sermodels.training.training_log import read_all
         cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 0, "include_dashboard": False}})
         nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
         job = [sys.executable, "jobs/sweep.py", "--address", cluster.address, "--store", {f"file://{store.path}"!r},

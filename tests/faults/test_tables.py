@@ -10,7 +10,7 @@ import pytest
 from here import job_here
 from processes import started, wait_for
 
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

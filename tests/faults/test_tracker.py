@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from processes import environment, free_port, started, wait_for
 
 from sermodels.config.parsing import merged
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

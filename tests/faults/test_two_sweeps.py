@@ -6,7 +6,7 @@ from conftest import TINY
 from mlflow import MlflowClient
 from processes import started
 
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

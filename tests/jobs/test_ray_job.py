@@ -20,7 +20,7 @@ from processes import ROOT, environment, error_line, free_port, serving
 
 from sermodels.bundle import load_bundle
 from sermodels.config.parsing import merged
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 BIN = Path(sys.executable).parent
 PRESET = {

@@ -16,7 +16,7 @@ from sermodels.config.chain import Augmentation
 from sermodels.config.parsing import merged
 from sermodels.corpora import synthetic
 from sermodels.store.build import build
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 GRID = {
     "description": "four trials, two teachers; one of them fails",

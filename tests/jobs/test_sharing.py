@@ -17,7 +17,7 @@ from processes import ROOT, environment, started, wait_for
 
 from sermodels.config.chain import STAGES
 from sermodels.config.parsing import merged
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 GRID = {
     "description": "four trials, two teachers",

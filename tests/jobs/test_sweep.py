@@ -19,7 +19,7 @@ from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.training.data import TrialData
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 GRID = {
     "description": "four trials, two teachers",

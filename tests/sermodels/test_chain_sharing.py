@@ -11,7 +11,7 @@ from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.training.data import TrialData
 from sermodels.training.stage import stages_of
-from sermodels.training_log import read_all
+from sermodels.training.training_log import read_all
 
 
 class InterruptedHereError(Exception):

@@ -2,7 +2,7 @@
 
 import logging
 
-from sermodels.training_log import FILE, Entry, append, read, read_all
+from sermodels.training.training_log import FILE, Entry, append, read, read_all
 
 
 def entry(epoch, stage="match", key="0123", **more):
