@@ -22,8 +22,8 @@ from search.study import Ledger, best, params_of
 from search.trial_config import Kind, resolve
 from search.trial_result import TrialResult
 from search.turns import Proposal, Turns
-from sermodels.cache import StageCache
 from sermodels.config.chain import STAGES
+from sermodels.training.cache import StageCache
 from sermodels.training.stage import stages_of
 
 MAX_ASKS = 50  # proposals in a row that are known already before the grid is asked instead

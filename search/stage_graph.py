@@ -13,7 +13,6 @@ import numpy as np
 import ray
 import torch
 
-from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
 from sermodels.config.parsing import to_plain
@@ -25,6 +24,7 @@ from sermodels.networks.cost import count_parameters
 from sermodels.store.fetch import local_store
 from sermodels.store.open import Store, open_store
 from sermodels.store.splits import split
+from sermodels.training.cache import StageCache
 from sermodels.training.data import TrialData
 from sermodels.training.stage import Stage, lane_stages, stages_of
 

@@ -38,12 +38,12 @@ from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger
 from search.trial import run_trial
 from search.trial_spec import RETRIES, TrialSpec
-from sermodels.cache import StageCache
 from sermodels.config.parsing import dump_yaml
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.evaluate import sides
 from sermodels.provenance import provenance
+from sermodels.training.cache import StageCache
 
 Params = Mapping[str, Any]  # dotted keys of ChainConfig → values
 

@@ -20,7 +20,6 @@ from search.outcome import Outcome
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
-from sermodels.cache import BusyError, StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.epoch_report import EpochReport
@@ -29,6 +28,7 @@ from sermodels.memory import give_back, keep_freed, memory_used
 from sermodels.networks.cost import costs
 from sermodels.store.fetch import local_store
 from sermodels.store.open import open_store
+from sermodels.training.cache import BusyError, StageCache
 from sermodels.training.data import TrialData
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.trial_config import Kind, TrialConfig
-from sermodels.cache import StageCache
 from sermodels.config.chain import STAGES, StageName
+from sermodels.training.cache import StageCache
 from sermodels.training.stage import Stage
 
 LOOK_EVERY_S = 1.0  # at a stage that another process is training

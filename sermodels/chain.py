@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from sermodels.cache import BusyError, History, StageCache
 from sermodels.chain_context import ChainContext, StageGoneError
 from sermodels.chain_result import ChainResult, seconds_of
 from sermodels.config.chain import STAGES, ChainConfig, StageName
@@ -21,6 +20,7 @@ from sermodels.networks.factory import Builder
 from sermodels.networks.network import require_fit
 from sermodels.stage_run import StageRun, Wait
 from sermodels.teacher_features import TeacherFeatures
+from sermodels.training.cache import BusyError, History, StageCache
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import LoopedLanes, StackedLanes, Tick
 from sermodels.training.stage import Stage, stages_of

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from sermodels.cache import StageCache
 from sermodels.config.chain import ChainConfig
 from sermodels.networks.factory import Builder
+from sermodels.training.cache import StageCache
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import LoopedLanes, StackedLanes, network_state
 from sermodels.training.stage import Stage

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sermodels.cache import History, StageCache
 from sermodels.config.chain import StageName
+from sermodels.training.cache import History, StageCache
 from sermodels.training.stage import Stage
 
 

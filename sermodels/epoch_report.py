@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sermodels.cache import History
 from sermodels.config.chain import StageName
+from sermodels.training.cache import History
 
 
 @dataclass(frozen=True, kw_only=True)

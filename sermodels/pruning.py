@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from sermodels.cache import StageCache, lock_of
+from sermodels.training.cache import StageCache, lock_of
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from sermodels.cache import BusyError, Checkpoint, History
 from sermodels.chain_context import ChainContext, StageGoneError
 from sermodels.epoch_report import Report, mean_over_lanes
 from sermodels.lane_group import LaneGroup
 from sermodels.teacher_features import TeacherFeatures
+from sermodels.training.cache import BusyError, Checkpoint, History
 from sermodels.training.lanes import State, Tick
 from sermodels.training.stage import Stage
 

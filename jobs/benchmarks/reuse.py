@@ -25,12 +25,12 @@ import torch
 from jobs.benchmarks.result import Result
 from jobs.benchmarks.study import DISTINCT, Study, paper_sized
 from jobs.shared.progress import counted
-from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.epoch_report import EpochReport
 from sermodels.memory import keep_freed
 from sermodels.store.open import Store
+from sermodels.training.cache import StageCache
 from sermodels.training.data import TrialData
 
 EPOCHS = 2  # of every stage

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-from sermodels.cache import BusyError
 from sermodels.chain import POLL_S, Wait
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.epoch_report import EpochReport, Report
+from sermodels.training.cache import BusyError
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import Tick
 from sermodels.training.stage import Stage

@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 from processes import started, wait_for
 
 from search.study import open_study
-from sermodels.cache import StageCache
 from sermodels.config.chain import STAGES
 from sermodels.config.parsing import merged
+from sermodels.training.cache import StageCache
 from sermodels.training.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]

@@ -13,8 +13,8 @@ from ray.tune.search.search_generator import SearchGenerator
 from search.preset import load
 from search.space import Space
 from search.study import best, confirmed, confirmed_lanes, create_study, open_study, params_of
-from sermodels.cache import StageCache
 from sermodels.config.chain import Lane
+from sermodels.training.cache import StageCache
 from sermodels.training.stage import stages_of
 
 ONE_TEACHER = {"student.depth": [1, 2], "alpha": [1, 10]}

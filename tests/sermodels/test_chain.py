@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sermodels.cache import Checkpoint, StageCache
 from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
 from sermodels.config.chain import STAGES, ChainConfig
@@ -17,6 +16,7 @@ from sermodels.epoch_report import EpochReport
 from sermodels.networks.factory import Builder, build_student
 from sermodels.store.open import Store
 from sermodels.store.splits import split
+from sermodels.training.cache import Checkpoint, StageCache
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import network_state
 from sermodels.training.losses import NonFiniteLossError

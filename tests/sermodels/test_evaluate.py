@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from sermodels import evaluate as evaluation
-from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
 from sermodels.config.chain import ChainConfig
 from sermodels.networks.factory import build_student
 from sermodels.store.open import Store
 from sermodels.store.splits import split
+from sermodels.training.cache import StageCache
 from sermodels.training.data import TrialData
 
 FOLDS, SEEDS = (1, 0), (5, 3)

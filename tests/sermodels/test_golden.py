@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sermodels.cache import StageCache
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.epoch_report import EpochReport
+from sermodels.training.cache import StageCache
 from sermodels.training.data import TrialData
 from sermodels.training.stage import STAGE_VERSION
 

@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
-from sermodels.cache import StageCache
 from sermodels.config.chain import Lane
 from sermodels.pruning import prune
+from sermodels.training.cache import StageCache
 from sermodels.training.stage import Stage
 
 SIZE = 4_000  # bytes of tensors in each checkpoint

@@ -8,8 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save, save_file
 
-from sermodels.cache import BusyError, StageCache
 from sermodels.config.chain import Lane
+from sermodels.training.cache import BusyError, StageCache
 from sermodels.training.stage import Stage
 
 MOST = 50  # epochs
