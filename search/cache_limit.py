@@ -4,8 +4,8 @@ from typing import Any
 
 from ray.tune import Callback
 
-from sermodels.pruning import prune
 from sermodels.training.cache import StageCache
+from sermodels.training.cache_pruning import prune
 
 
 class CacheLimit(Callback):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sermodels.config.chain import Lane
-from sermodels.pruning import prune
 from sermodels.training.cache import StageCache
+from sermodels.training.cache_pruning import prune
 from sermodels.training.stage import Stage
 
 SIZE = 4_000  # bytes of tensors in each checkpoint
