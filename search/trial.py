@@ -22,7 +22,6 @@ from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
 from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
-from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
 from sermodels.memory import give_back, keep_freed, memory_used
 from sermodels.networks.cost import costs
@@ -30,6 +29,7 @@ from sermodels.store.fetch import local_store
 from sermodels.store.open import open_store
 from sermodels.training.cache import BusyError, StageCache
 from sermodels.training.data import TrialData
+from sermodels.training.epoch_report import EpochReport
 
 logger = logging.getLogger(__name__)
 

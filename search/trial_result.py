@@ -7,7 +7,7 @@ from typing import Any
 from search.lane_scores import LaneScores
 from search.outcome import Outcome
 from sermodels.config.chain import StageName
-from sermodels.epoch_report import EpochReport
+from sermodels.training.epoch_report import EpochReport
 
 _TUNE = "result"  # key of Tune's result
 

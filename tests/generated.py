@@ -20,8 +20,8 @@ from search.tracking.spool import Spool
 from sermodels.bundle import METRICS
 from sermodels.config.chain import Lane
 from sermodels.config.parsing import dump_yaml
-from sermodels.epoch_report import EpochReport
 from sermodels.files import replacing
+from sermodels.training.epoch_report import EpochReport
 
 EPOCHS = {"teacher": 4, "match": 3, "student": 5}
 SPACE = {

@@ -27,11 +27,11 @@ from jobs.benchmarks.study import DISTINCT, Study, paper_sized
 from jobs.shared.progress import counted
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
-from sermodels.epoch_report import EpochReport
 from sermodels.memory import keep_freed
 from sermodels.store.open import Store
 from sermodels.training.cache import StageCache
 from sermodels.training.data import TrialData
+from sermodels.training.epoch_report import EpochReport
 
 EPOCHS = 2  # of every stage
 PARTS = ("teacher", "features", "match", "student")  # of a run, in their order

@@ -50,10 +50,10 @@ from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
 from sermodels.config.chain import STAGES, ChainConfig, FrontEnd, Lane
 from sermodels.config.parsing import dump_yaml
-from sermodels.epoch_report import EpochReport
 from sermodels.store.open import open_store
 from sermodels.training.batches import Source, draw_order
 from sermodels.training.data import TrialData
+from sermodels.training.epoch_report import EpochReport
 
 ROWS = (100, 1000, 10_000, 100_000)
 TRIALS: Mapping[str, Sequence[int]] = {"random": (10, 100, 1000), "tpe": (10, 100, 1000)}

@@ -9,9 +9,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemaining
 
 from sermodels.chain import POLL_S, Wait
 from sermodels.config.chain import STAGES, ChainConfig, StageName
-from sermodels.epoch_report import EpochReport, Report
 from sermodels.training.cache import BusyError
 from sermodels.training.data import TrialData
+from sermodels.training.epoch_report import EpochReport, Report
 from sermodels.training.lanes import Tick
 from sermodels.training.stage import Stage
 

@@ -17,8 +17,8 @@ from search.tracking.runs import LANES, OUTCOME, REASON
 from search.tracking.spool import read_records
 from sermodels.bundle import METRICS
 from sermodels.config.chain import STAGES, StageName
-from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
+from sermodels.training.epoch_report import EpochReport
 
 
 @dataclass(kw_only=True)

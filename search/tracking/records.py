@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from search.outcome import Outcome
-from sermodels.epoch_report import EpochReport
+from sermodels.training.epoch_report import EpochReport
 
 FORMAT = 2  # 1: lines without `format`, whose epochs are rows of `STAGE/NAME`
 RunKind = Literal["sweep", "trial", "confirmation"]

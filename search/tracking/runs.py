@@ -11,7 +11,7 @@ from search.space import Space
 from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Record, RunKind, Text, View
 from search.tracking.spool import Spool
 from sermodels.config.chain import StageName
-from sermodels.epoch_report import EpochReport
+from sermodels.training.epoch_report import EpochReport
 
 OUTCOME, REASON = "ser.outcome", "ser.reason"  # tags
 WINNER = "ser.winner"  # tag of a trial: "true" or "false"

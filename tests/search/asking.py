@@ -12,7 +12,7 @@ from search.space import Space
 from search.study import open_study
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
-from sermodels.epoch_report import EpochReport
+from sermodels.training.epoch_report import EpochReport
 
 SMALL = {"patch": ["128x1", "16x16"], "alpha": [1, 10]}
 TWELVE = {"patch": ["128x1", "16x16"], "alpha": [1, 2, 3, 4, 5, 6]}

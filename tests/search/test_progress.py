@@ -10,7 +10,7 @@ from search.outcome import Outcome
 from search.progress import Progress
 from search.trial_config import resolve
 from search.trial_result import TrialResult
-from sermodels.epoch_report import EpochReport
+from sermodels.training.epoch_report import EpochReport
 
 CHAIN = {"teacher": {"epochs": 20}, "match": {"epochs": 10}, "student": {"epochs": 10}}
 

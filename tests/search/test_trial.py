@@ -5,7 +5,7 @@ import sys
 import textwrap
 
 from search.trial import Reporter
-from sermodels.epoch_report import EpochReport
+from sermodels.training.epoch_report import EpochReport
 
 
 def epoch(stage, number, reused=0.0, uar=0.5):

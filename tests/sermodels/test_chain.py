@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from sermodels.chain import Chain
 from sermodels.chain_result import ChainResult
 from sermodels.config.chain import STAGES, ChainConfig
-from sermodels.epoch_report import EpochReport
 from sermodels.networks.factory import Builder, build_student
 from sermodels.store.open import Store
 from sermodels.store.splits import split
 from sermodels.training.cache import Checkpoint, StageCache
 from sermodels.training.data import TrialData
+from sermodels.training.epoch_report import EpochReport
 from sermodels.training.lanes import network_state
 from sermodels.training.losses import NonFiniteLossError
 from sermodels.training.stage import Stage, lane_stages

@@ -15,9 +15,9 @@ import pytest
 from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.config.parsing import merged, parse
-from sermodels.epoch_report import EpochReport
 from sermodels.training.cache import StageCache
 from sermodels.training.data import TrialData
+from sermodels.training.epoch_report import EpochReport
 from sermodels.training.stage import STAGE_VERSION
 
 FILE = Path(__file__).with_name("golden_chain.json")

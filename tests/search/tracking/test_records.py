@@ -9,7 +9,7 @@ from search.lane_scores import from_json, to_json
 from search.outcome import Outcome
 from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Text, View, decode, encode
 from sermodels.config.chain import Lane
-from sermodels.epoch_report import EpochReport
+from sermodels.training.epoch_report import EpochReport
 
 ABOUT = {"run": "5eed", "time": 1_700_000_000_000}
 EPOCH = EpochReport(stage="match", epoch=3, metrics={"loss": math.inf, "val_l1": 0.25}, reused=0.5)

@@ -34,7 +34,7 @@ WRITER = """
     from search.tracking.runs import run_key
     from search.tracking.sync import tracked
     from search.tracking.tracker import Tracker
-    from sermodels.epoch_report import EpochReport
+    from sermodels.training.epoch_report import EpochReport
 
     name, address, trials, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     home = Home(root=Path.cwd() / name)

@@ -15,8 +15,8 @@ from search.tracking.sender import Sender
 from search.tracking.spool import Spool
 from search.tracking.sync import settle
 from search.tracking.tracker import EXPERIMENT, Tracker, UnknownRunError
-from sermodels.epoch_report import EpochReport
 from sermodels.errors import UserError
+from sermodels.training.epoch_report import EpochReport
 
 PARAMS = {"alpha": 1.0, "patch": "32x4"}
 
