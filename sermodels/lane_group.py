@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sermodels.chain_context import ChainContext
 from sermodels.provenance import provenance
 from sermodels.training.batches import Source, draw_order
 from sermodels.training.cache import History
+from sermodels.training.chain_context import ChainContext
 from sermodels.training.lanes import State, Tick
 from sermodels.training.losses import learning_rate, loss_of, measure, require_finite
 from sermodels.training.stage import Stage

@@ -6,9 +6,9 @@ R rows of the trial, D feature size.
 import torch
 from torch import Tensor
 
-from sermodels.chain_context import ChainContext
 from sermodels.config.chain import Lane
 from sermodels.training.batches import Source
+from sermodels.training.chain_context import ChainContext
 from sermodels.training.lanes import infer
 from sermodels.training.stage import Stage
 
