@@ -17,13 +17,13 @@ from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.networks.factory import Builder
 from sermodels.networks.network import require_fit
 from sermodels.stage_run import StageRun, Wait
-from sermodels.teacher_features import TeacherFeatures
 from sermodels.training.cache import BusyError, History, StageCache
 from sermodels.training.chain_context import ChainContext, StageGoneError
 from sermodels.training.data import TrialData
 from sermodels.training.epoch_report import EpochReport, Report
 from sermodels.training.lanes import LoopedLanes, StackedLanes, Tick
 from sermodels.training.stage import Stage, stages_of
+from sermodels.training.teacher_features import TeacherFeatures
 
 logger = logging.getLogger(__name__)
 
