@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from sermodels.lane_group import LaneGroup
 from sermodels.training.cache import BusyError, Checkpoint, History
 from sermodels.training.chain_context import ChainContext, StageGoneError
 from sermodels.training.epoch_report import Report, mean_over_lanes
+from sermodels.training.lane_group import LaneGroup
 from sermodels.training.lanes import State, Tick
 from sermodels.training.stage import Stage
 from sermodels.training.teacher_features import TeacherFeatures
