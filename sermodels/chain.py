@@ -12,12 +12,12 @@ from typing import Any
 
 from torch import nn
 
-from sermodels.chain_result import ChainResult, seconds_of
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.networks.factory import Builder
 from sermodels.networks.network import require_fit
 from sermodels.training.cache import BusyError, History, StageCache
 from sermodels.training.chain_context import ChainContext, StageGoneError
+from sermodels.training.chain_result import ChainResult, seconds_of
 from sermodels.training.data import TrialData
 from sermodels.training.epoch_report import EpochReport, Report
 from sermodels.training.lanes import LoopedLanes, StackedLanes, Tick
