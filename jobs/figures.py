@@ -122,10 +122,10 @@ def _similarity(bundle: "Bundle", store: "Store", home: Path) -> "tuple[Figure, 
     """The picture, and the mean cosine similarity with and without matching."""
     from jobs.shared.epochs import shown
     from search.home import open_home
-    from sermodels.chain import Chain
     from sermodels.evaluate import feature_similarity
     from sermodels.pictures import similarity_figure
     from sermodels.training.cache import StageCache
+    from sermodels.training.chain import Chain
     from sermodels.training.data import TrialData
 
     cosines = {}

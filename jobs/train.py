@@ -48,11 +48,11 @@ def main(args: Args) -> None:
     from jobs.shared.store import found
     from search.home import open_home
     from sermodels.bundle import FINGERPRINT, check_replaceable, write_bundle
-    from sermodels.chain import Chain
     from sermodels.deploy.complete import complete
     from sermodels.evaluate import run_figures
     from sermodels.store.open import open_store
     from sermodels.training.cache import StageCache
+    from sermodels.training.chain import Chain
     from sermodels.training.data import TrialData
     from sermodels.training.losses import NonFiniteLossError
 

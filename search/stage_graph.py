@@ -13,7 +13,6 @@ import numpy as np
 import ray
 import torch
 
-from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
 from sermodels.config.parsing import to_plain
 from sermodels.errors import UserError
@@ -25,6 +24,7 @@ from sermodels.store.fetch import local_store
 from sermodels.store.open import Store, open_store
 from sermodels.store.splits import split
 from sermodels.training.cache import StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 from sermodels.training.stage import Stage, lane_stages, stages_of
 

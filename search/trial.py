@@ -20,7 +20,6 @@ from search.outcome import Outcome
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
-from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.errors import UserError
 from sermodels.memory import give_back, keep_freed, memory_used
@@ -28,6 +27,7 @@ from sermodels.networks.cost import costs
 from sermodels.store.fetch import local_store
 from sermodels.store.open import open_store
 from sermodels.training.cache import BusyError, StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 from sermodels.training.epoch_report import EpochReport
 

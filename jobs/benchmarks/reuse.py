@@ -25,11 +25,11 @@ import torch
 from jobs.benchmarks.result import Result
 from jobs.benchmarks.study import DISTINCT, Study, paper_sized
 from jobs.shared.progress import counted
-from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.memory import keep_freed
 from sermodels.store.open import Store
 from sermodels.training.cache import StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 from sermodels.training.epoch_report import EpochReport
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-from sermodels.chain import POLL_S, Wait
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.training.cache import BusyError
+from sermodels.training.chain import POLL_S, Wait
 from sermodels.training.data import TrialData
 from sermodels.training.epoch_report import EpochReport, Report
 from sermodels.training.lanes import Tick

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, FrontEnd
 from sermodels.training.cache import StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 from sermodels.training.stage import stages_of
 

@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 from processes import error_line, job
 
 from sermodels.bundle import load_bundle
-from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.training.cache import StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 from sermodels.training.training_log import read_all
 

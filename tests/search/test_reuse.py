@@ -16,11 +16,11 @@ from search.trial import run_trial
 from search.trial_config import TrialConfig, resolve
 from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
-from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.networks.network import Network
 from sermodels.training.cache import StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 
 PARAMS = [

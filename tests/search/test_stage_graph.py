@@ -9,11 +9,11 @@ import pytest
 
 from search.cluster import ray_session
 from search.stage_graph import Place, Wanted, run_graph
-from sermodels.chain import Chain
 from sermodels.errors import UserError
 from sermodels.metrics import uar, wa
 from sermodels.training import training_log
 from sermodels.training.cache import StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 
 

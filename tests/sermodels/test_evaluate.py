@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from sermodels import evaluate as evaluation
-from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.networks.factory import build_student
 from sermodels.store.open import Store
 from sermodels.store.splits import split
 from sermodels.training.cache import StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.chain_result import ChainResult
 from sermodels.training.data import TrialData
 

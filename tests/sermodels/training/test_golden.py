@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.training.cache import StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 from sermodels.training.epoch_report import EpochReport
 from sermodels.training.stage import STAGE_VERSION
 
 FILE = Path(__file__).with_name("golden_chain.json")
-REGENERATE = "python tests/sermodels/test_golden.py"
+REGENERATE = "python tests/sermodels/training/test_golden.py"
 SMALL = {
     "patch": "8x2",
     "dim": 8,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sermodels.chain import Chain
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.networks.factory import Builder, build_student
 from sermodels.store.open import Store
 from sermodels.store.splits import split
 from sermodels.training.cache import Checkpoint, StageCache
+from sermodels.training.chain import Chain
 from sermodels.training.chain_result import ChainResult
 from sermodels.training.data import TrialData
 from sermodels.training.epoch_report import EpochReport

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sermodels.chain import Chain
 from sermodels.config.chain import ChainConfig
 from sermodels.training.cache import BusyError, StageCache, lock_of
+from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 from sermodels.training.stage import stages_of
 from sermodels.training.training_log import read_all
