@@ -22,7 +22,7 @@ from sermodels.credentials import without_credentials
 from sermodels.files import replacing
 
 if TYPE_CHECKING:
-    from sermodels.bundle import Bundle
+    from sermodels.training.bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,9 @@ def main(args: Args) -> None:
     """Measure, print, and write if asked to."""
     from jobs.shared.device import use  # so that --help answers at once
     from jobs.shared.store import found
-    from sermodels.bundle import load_bundle
     from sermodels.evaluate import chance, check_same_task, describe, evaluate, rows_of, was_trained_on
     from sermodels.store.open import open_store
+    from sermodels.training.bundle import load_bundle
 
     use("cpu", threads=1)  # as in training: the same sums in the same order
     bundle, store = load_bundle(args.model), open_store(found(args.store))

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from sermodels.bundle import Bundle
     from sermodels.store.open import Store
+    from sermodels.training.bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,10 @@ def main(args: Args) -> None:
     """Load, measure, draw."""
     from jobs.shared.device import use  # so that --help answers at once
     from jobs.shared.store import found
-    from sermodels.bundle import load_bundle
     from sermodels.evaluate import check_same_task
     from sermodels.pictures import attention_figure, confusion_figure
     from sermodels.store.open import open_store
+    from sermodels.training.bundle import load_bundle
 
     if not args.models:
         raise UserError("no models given: name the folder of one or more")

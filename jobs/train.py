@@ -47,10 +47,10 @@ def main(args: Args) -> None:
     from jobs.shared.epochs import shown
     from jobs.shared.store import found
     from search.home import open_home
-    from sermodels.bundle import FINGERPRINT, check_replaceable, write_bundle
     from sermodels.deploy.complete import complete
     from sermodels.evaluate import run_figures
     from sermodels.store.open import open_store
+    from sermodels.training.bundle import FINGERPRINT, check_replaceable, write_bundle
     from sermodels.training.cache import StageCache
     from sermodels.training.chain import Chain
     from sermodels.training.data import TrialData

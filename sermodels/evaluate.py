@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sermodels.bundle import FINGERPRINT, Bundle
 from sermodels.config.chain import ChainConfig
 from sermodels.errors import UserError
 from sermodels.metrics import Scores, confusion_matrix, score
@@ -21,6 +20,7 @@ from sermodels.networks.network import Network
 from sermodels.store.open import Store
 from sermodels.store.splits import FIXED, split
 from sermodels.training.batches import Source
+from sermodels.training.bundle import FINGERPRINT, Bundle
 from sermodels.training.chain_result import ChainResult
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import ROWS_AT_ONCE, infer

@@ -13,7 +13,6 @@ from ray.cluster_utils import Cluster
 from tiers import pytest_terminal_summary  # noqa: F401  # a hook
 
 from search.study import create_study
-from sermodels.bundle import FINGERPRINT, write_bundle
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.config.parsing import merged, parse
 from sermodels.corpora import synthetic
@@ -21,6 +20,7 @@ from sermodels.deploy.complete import complete
 from sermodels.networks.factory import build_student
 from sermodels.store.build import build
 from sermodels.store.open import Store
+from sermodels.training.bundle import FINGERPRINT, write_bundle
 
 SMALL = FrontEnd(clip_s=2.0, n_fft=512, n_mels=32, width=32)  # images of 32 × 32 pixels
 TINY = {

@@ -17,10 +17,10 @@ from search.study import create_study, open_study
 from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.tracking.spool import Spool
-from sermodels.bundle import METRICS
 from sermodels.config.chain import Lane
 from sermodels.config.parsing import dump_yaml
 from sermodels.files import replacing
+from sermodels.training.bundle import METRICS
 from sermodels.training.epoch_report import EpochReport
 
 EPOCHS = {"teacher": 4, "match": 3, "student": 5}

@@ -23,7 +23,6 @@ from jobs.benchmarks.child import run_python
 from jobs.benchmarks.inputs import recordings
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.bundle import FINGERPRINT, WEIGHTS, Bundle, load_bundle, write_bundle
 from sermodels.config.chain import ChainConfig, FrontEnd, Teacher
 from sermodels.corpora.audio import load
 from sermodels.corpora.synthetic import EMOTIONS
@@ -32,6 +31,7 @@ from sermodels.deploy.recogniser import session
 from sermodels.memory import keep_freed
 from sermodels.networks.cost import count_macs, count_parameters, macs_as_run
 from sermodels.networks.factory import build_student, build_teacher
+from sermodels.training.bundle import FINGERPRINT, WEIGHTS, Bundle, load_bundle, write_bundle
 
 AST = ChainConfig(
     patch="16x16", dim=768, mlp=3072, encoding="none", teacher=Teacher(network="ast", stem=(), depth=12, heads=12)
@@ -50,7 +50,7 @@ import sys
 from pathlib import Path
 import torch
 from sermodels.corpora.audio import load
-from sermodels.bundle import load_bundle
+from sermodels.training.bundle import load_bundle
 torch.set_num_threads(1)
 bundle = load_bundle(Path(sys.argv[1]))
 waveform = torch.from_numpy(load(Path(sys.argv[2]), bundle.frontend.sample_rate_hz))

@@ -7,13 +7,13 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from sermodels.bundle import FINGERPRINT, Bundle
 from sermodels.config.chain import Protocol
 from sermodels.corpora.terms import terms
 from sermodels.intervals import Interval, over_speakers
 from sermodels.metrics import uar, wa
 from sermodels.networks.cost import count_macs, count_parameters
 from sermodels.store.splits import FIXED
+from sermodels.training.bundle import FINGERPRINT, Bundle
 
 FEWEST_SPEAKERS = 5  # of fewer, intervals hold the truth less often than they say
 

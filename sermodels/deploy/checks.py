@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sermodels.bundle import Bundle
 from sermodels.corpora import audio
 from sermodels.corpora.files import audio_files
 from sermodels.deploy.manifest import WITHIN
@@ -20,6 +19,7 @@ from sermodels.files import file_sha256
 from sermodels.metrics import confusion_matrix
 from sermodels.model_files import MODEL
 from sermodels.store.open import Store
+from sermodels.training.bundle import Bundle
 from sermodels.training.lanes import ROWS_AT_ONCE
 
 MOST = 200  # recordings that are compared where no store says which are the test's

@@ -11,7 +11,6 @@ import numpy as np
 import soundfile
 import torch
 
-from sermodels.bundle import load_bundle
 from sermodels.corpora import audio, synthetic
 from sermodels.deploy.card import card
 from sermodels.deploy.checks import check_figures, check_recordings, difference
@@ -21,6 +20,7 @@ from sermodels.deploy.recogniser import Recogniser
 from sermodels.model_files import CARD, EXAMPLE, MODEL
 from sermodels.provenance import cpu_model, provenance
 from sermodels.store.open import Store
+from sermodels.training.bundle import load_bundle
 
 TIMED = 20  # clips
 

@@ -15,12 +15,12 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import environment, error_line, free_port, serving
 
-from sermodels.bundle import FILES, load_bundle
 from sermodels.config.parsing import merged
 from sermodels.corpora import audio
 from sermodels.deploy.manifest import verify
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.model_files import ADDED, CARD
+from sermodels.training.bundle import FILES, load_bundle
 
 PRESET = {
     "description": "two trials, the best confirmed",

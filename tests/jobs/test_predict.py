@@ -15,8 +15,8 @@ import torch
 from here import job_here
 from processes import ROOT, environment, error_line, job
 
-from sermodels.bundle import load_bundle
 from sermodels.corpora import audio
+from sermodels.training.bundle import load_bundle
 
 CLIP_S = 2.0  # that the model hears
 

@@ -18,8 +18,8 @@ from conftest import TINY
 from here import job_here
 from processes import ROOT, environment, error_line, free_port, serving
 
-from sermodels.bundle import load_bundle
 from sermodels.config.parsing import merged
+from sermodels.training.bundle import load_bundle
 from sermodels.training.training_log import read_all
 
 BIN = Path(sys.executable).parent

@@ -13,9 +13,9 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import error_line, job
 
-from sermodels.bundle import load_bundle
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
+from sermodels.training.bundle import load_bundle
 from sermodels.training.cache import StageCache
 from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData

@@ -11,11 +11,11 @@ from conftest import SMALL, TINY
 from here import job_here
 from processes import error_line, job
 
-from sermodels.bundle import FINGERPRINT, load_bundle
 from sermodels.config.chain import Augmentation
 from sermodels.corpora import synthetic
 from sermodels.evaluate import evaluate, rows_of
 from sermodels.store.build import build
+from sermodels.training.bundle import FINGERPRINT, load_bundle
 
 CONFIG = {**TINY, "alpha": 0, "folds": [1, 0], "student": {**TINY["student"], "lr": 0.02}}
 

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 
 from search.lane_scores import from_json, to_json
 from search.registry import CHAMPION, check_name, register
-from sermodels.bundle import FINGERPRINT, load_bundle, write_bundle
 from sermodels.config.chain import Lane
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
+from sermodels.training.bundle import FINGERPRINT, load_bundle, write_bundle
 
 LANES = tuple(Lane(fold, 7) for fold in range(4))
 GOOD = (0.50, 0.52, 0.47, 0.55)

@@ -15,7 +15,6 @@ import soundfile
 import torch
 
 from search import serving
-from sermodels.bundle import FINGERPRINT, load_bundle, write_bundle
 from sermodels.corpora import audio
 from sermodels.deploy.complete import complete
 from sermodels.deploy.listening import STDIN, listen
@@ -24,6 +23,7 @@ from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 from sermodels.model_files import CARD, EXAMPLE, MODEL
 from sermodels.networks.factory import build_student
+from sermodels.training.bundle import FINGERPRINT, load_bundle, write_bundle
 
 TRIM_DB = 35.0
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sermodels.bundle import FILES, FINGERPRINT, check_replaceable, load_bundle, write_bundle
 from sermodels.config.chain import ChainConfig
 from sermodels.corpora import audio
 from sermodels.errors import UserError
 from sermodels.networks.factory import build_student
 from sermodels.networks.network import Network
 from sermodels.store.open import Store
+from sermodels.training.bundle import FILES, FINGERPRINT, check_replaceable, load_bundle, write_bundle
 
 METRICS = {FINGERPRINT: "ab", "val_uar": 0.1 + 0.2, "lanes": [{"fold": 0}]}
 
