@@ -39,7 +39,7 @@ def main(args: Args) -> None:
     """Measure, print, and write if asked to."""
     from jobs.shared.device import use  # so that --help answers at once
     from jobs.shared.store import found
-    from sermodels.evaluate import chance, check_same_task, describe, evaluate, rows_of, was_trained_on
+    from sermodels.evaluation.evaluate import chance, check_same_task, describe, evaluate, rows_of, was_trained_on
     from sermodels.store.open import open_store
     from sermodels.training.bundle import load_bundle
 
@@ -64,7 +64,7 @@ def main(args: Args) -> None:
 
 
 def _note(bundle: "Bundle", side: str, known: bool) -> str:
-    from sermodels.evaluate import caveat
+    from sermodels.evaluation.evaluate import caveat
 
     if not known:
         return "not the store that the model was trained on: all of it counts as unheard"

@@ -51,7 +51,7 @@ def main(args: Args) -> None:
     """Load, measure, draw."""
     from jobs.shared.device import use  # so that --help answers at once
     from jobs.shared.store import found
-    from sermodels.evaluate import check_same_task
+    from sermodels.evaluation.evaluate import check_same_task
     from sermodels.pictures import attention_figure, confusion_figure
     from sermodels.store.open import open_store
     from sermodels.training.bundle import load_bundle
@@ -93,7 +93,7 @@ def _clip(store: "Store", bundle: "Bundle", asked: str | None) -> int:
 
 def _test_rows(store: "Store", bundle: "Bundle") -> "np.ndarray":
     """Of the model's test side in its own store, of every clip elsewhere."""
-    from sermodels.evaluate import rows_of, was_trained_on
+    from sermodels.evaluation.evaluate import rows_of, was_trained_on
 
     return rows_of("test" if was_trained_on(bundle, store) else "all", store, bundle.config)
 
@@ -103,7 +103,7 @@ def _measure(bundle: "Bundle", store: "Store", args: Args) -> dict[str, Any]:
     import numpy as np
 
     from sermodels.attention import stability
-    from sermodels.evaluate import evaluate
+    from sermodels.evaluation.evaluate import evaluate
     from sermodels.networks.factory import build_student
 
     rows = _test_rows(store, bundle)
@@ -122,7 +122,7 @@ def _similarity(bundle: "Bundle", store: "Store", home: Path) -> "tuple[Figure, 
     """The picture, and the mean cosine similarity with and without matching."""
     from jobs.shared.epochs import shown
     from search.home import open_home
-    from sermodels.evaluate import feature_similarity
+    from sermodels.evaluation.evaluate import feature_similarity
     from sermodels.pictures import similarity_figure
     from sermodels.training.cache import StageCache
     from sermodels.training.chain import Chain

@@ -48,7 +48,7 @@ def main(args: Args) -> None:
     from jobs.shared.store import found
     from search.home import open_home
     from sermodels.deploy.complete import complete
-    from sermodels.evaluate import run_figures
+    from sermodels.evaluation.evaluate import run_figures
     from sermodels.store.open import open_store
     from sermodels.training.bundle import FINGERPRINT, check_replaceable, write_bundle
     from sermodels.training.cache import StageCache

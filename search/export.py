@@ -15,7 +15,7 @@ from search.tracking.tracker import OUTCOME, Tracker
 from sermodels.config.chain import ChainConfig
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
-from sermodels.evaluate import run_figures, test_report
+from sermodels.evaluation.evaluate import run_figures, test_report
 from sermodels.store.open import Store
 from sermodels.training.bundle import Bundle, check_replaceable, load_bundle, write_bundle
 from sermodels.training.cache import StageCache

@@ -12,7 +12,7 @@ from search.space import Space, configure, fits
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import dump_yaml
 from sermodels.errors import UserError
-from sermodels.evaluate import sides
+from sermodels.evaluation.evaluate import sides
 from sermodels.networks.cost import costs
 from sermodels.store.open import Store, open_store
 from sermodels.store.splits import FIXED, split

@@ -16,7 +16,7 @@ import torch
 from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
 from sermodels.config.parsing import to_plain
 from sermodels.errors import UserError
-from sermodels.evaluate import confusion_by_speaker
+from sermodels.evaluation.evaluate import confusion_by_speaker
 from sermodels.memory import give_back, keep_freed
 from sermodels.metrics import uar, wa
 from sermodels.networks.cost import count_parameters

@@ -41,7 +41,7 @@ from search.trial_spec import RETRIES, TrialSpec
 from sermodels.config.parsing import dump_yaml
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
-from sermodels.evaluate import sides
+from sermodels.evaluation.evaluate import sides
 from sermodels.provenance import provenance
 from sermodels.training.cache import StageCache
 

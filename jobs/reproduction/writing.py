@@ -12,7 +12,7 @@ from jobs.reproduction.complexity import complexity_rows
 from jobs.reproduction.plan import Plan
 from jobs.reproduction.results import Results
 from jobs.reproduction.tables import Row, accuracy_row, literature_rows, question_rows
-from sermodels.evaluate import chance
+from sermodels.evaluation.evaluate import chance
 from sermodels.files import replacing
 from sermodels.provenance import commit
 

@@ -14,7 +14,7 @@ from sermodels.corpora.files import audio_files
 from sermodels.deploy.manifest import WITHIN
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
-from sermodels.evaluate import evaluate, rows_of, was_trained_on
+from sermodels.evaluation.evaluate import evaluate, rows_of, was_trained_on
 from sermodels.files import file_sha256
 from sermodels.metrics import confusion_matrix
 from sermodels.model_files import MODEL

@@ -29,7 +29,7 @@ MOMENTS, EPOCHS = 20, 20
 FORKS = """
     import json, os, runpy, sys, traceback
     sys.path.insert(0, "jobs")
-    import search.home, sermodels.training.chain, sermodels.deploy.complete, sermodels.evaluate, sermodels.store.open
+    import search.home, sermodels.training.chain, sermodels.deploy.complete, sermodels.evaluation.evaluate, sermodels.store.open
     import _device, _epochs, _store
 
     for line in sys.stdin:

@@ -13,7 +13,7 @@ from processes import error_line, job
 
 from sermodels.config.chain import Augmentation
 from sermodels.corpora import synthetic
-from sermodels.evaluate import evaluate, rows_of
+from sermodels.evaluation.evaluate import evaluate, rows_of
 from sermodels.store.build import build
 from sermodels.training.bundle import FINGERPRINT, load_bundle
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from sermodels import evaluate
 from sermodels.corpora import audio
 from sermodels.deploy import card
 from sermodels.deploy.complete import complete
 from sermodels.errors import UserError
+from sermodels.evaluation import evaluate
 from sermodels.model_files import ADDED, CARD
 from sermodels.networks.factory import build_student
 from sermodels.training.bundle import FILES, FINGERPRINT, METRICS, load_bundle, write_bundle

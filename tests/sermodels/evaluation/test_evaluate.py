@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sermodels import evaluate as evaluation
 from sermodels.config.chain import ChainConfig
+from sermodels.evaluation import evaluate as evaluation
 from sermodels.networks.factory import build_student
 from sermodels.store.open import Store
 from sermodels.store.splits import split

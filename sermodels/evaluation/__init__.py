@@ -1,0 +1,1 @@
+"""How good a network is, whether a lead is more than noise, and where the network looks."""
