@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from scipy.stats import t as student_t
 
-from sermodels.intervals import CONFIDENCE, Interval
+from sermodels.evaluation.intervals import CONFIDENCE, Interval
 
 K = TypeVar("K")
 

@@ -9,7 +9,7 @@ from jobs.reproduction.plan import is_ast
 from jobs.reproduction.results import pooled
 from jobs.reproduction.systems import Book, System
 from search.stage_graph import Measured
-from sermodels.intervals import Interval, difference_over_speakers, over_speakers
+from sermodels.evaluation.intervals import Interval, difference_over_speakers, over_speakers
 from sermodels.metrics import uar, wa
 
 Row = dict[str, Any]  # column → text, number, list or None; figures in %

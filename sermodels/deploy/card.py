@@ -9,7 +9,7 @@ import numpy as np
 
 from sermodels.config.chain import Protocol
 from sermodels.corpora.terms import terms
-from sermodels.intervals import Interval, over_speakers
+from sermodels.evaluation.intervals import Interval, over_speakers
 from sermodels.metrics import uar, wa
 from sermodels.networks.cost import count_macs, count_parameters
 from sermodels.store.splits import FIXED

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sermodels.intervals import difference_over_speakers, over_speakers
+from sermodels.evaluation.intervals import difference_over_speakers, over_speakers
 from sermodels.metrics import uar, wa
 
 RIGHT, WRONG = [[4, 0], [0, 4]], [[0, 4], [4, 0]]
