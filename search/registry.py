@@ -28,8 +28,8 @@ from search.lane_scores import LaneScores, from_json, to_json
 from search.library_internals import hush_mlflow
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
+from sermodels.evaluation.noise import lead
 from sermodels.model_files import CARD, EXAMPLE
-from sermodels.noise import lead
 from sermodels.training.bundle import FINGERPRINT, load_bundle
 
 CHAMPION = "champion"

@@ -3,7 +3,7 @@
 from search.library_internals import shared_view_link
 from search.report.outcome import SweepOutcome, TrialOutcome
 from search.tracking.runs import EXPERIMENT
-from sermodels.noise import lead
+from sermodels.evaluation.noise import lead
 
 MOST_ROWS = 10
 MOST_SPEAKERS = 12  # named on a side

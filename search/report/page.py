@@ -15,8 +15,8 @@ from search.report.importance import FEWEST, importances
 from search.report.outcome import SweepOutcome, TrialOutcome, read_outcome
 from search.study import open_study
 from sermodels.errors import UserError
+from sermodels.evaluation.noise import interval
 from sermodels.files import replacing
-from sermodels.noise import interval
 
 FEWEST_DRAWN = 2  # finished trials that a picture needs
 

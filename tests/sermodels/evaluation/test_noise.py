@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sermodels.noise import interval, lead
+from sermodels.evaluation.noise import interval, lead
 
 
 def test_the_interval_of_four_values_is_that_of_the_table():
