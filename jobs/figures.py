@@ -102,7 +102,7 @@ def _measure(bundle: "Bundle", store: "Store", args: Args) -> dict[str, Any]:
     """How well a model does, and how stable its attention is, beside that of a network that learned nothing."""
     import numpy as np
 
-    from sermodels.attention import stability
+    from sermodels.evaluation.attention import stability
     from sermodels.evaluation.evaluate import evaluate
     from sermodels.networks.factory import build_student
 

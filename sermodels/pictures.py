@@ -13,8 +13,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sermodels.attention import SMOOTH, attention_masks
 from sermodels.config.chain import FrontEnd
+from sermodels.evaluation.attention import SMOOTH, attention_masks
 from sermodels.networks.network import Network
 from sermodels.store.open import Store
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sermodels.attention import attention_masks, rollout, stability, undone
 from sermodels.errors import UserError
+from sermodels.evaluation.attention import attention_masks, rollout, stability, undone
 from sermodels.networks.factory import build_student
 
 VIEWS = ("noise", "shift", "speed")
