@@ -52,7 +52,7 @@ def main(args: Args) -> None:
     from jobs.shared.device import use  # so that --help answers at once
     from jobs.shared.store import found
     from sermodels.evaluation.evaluate import check_same_task
-    from sermodels.pictures import attention_figure, confusion_figure
+    from sermodels.evaluation.pictures import attention_figure, confusion_figure
     from sermodels.store.open import open_store
     from sermodels.training.bundle import load_bundle
 
@@ -123,7 +123,7 @@ def _similarity(bundle: "Bundle", store: "Store", home: Path) -> "tuple[Figure, 
     from jobs.shared.epochs import shown
     from search.home import open_home
     from sermodels.evaluation.evaluate import feature_similarity
-    from sermodels.pictures import similarity_figure
+    from sermodels.evaluation.pictures import similarity_figure
     from sermodels.training.cache import StageCache
     from sermodels.training.chain import Chain
     from sermodels.training.data import TrialData

@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 from search.outcome import Outcome
 from search.report.outcome import SweepOutcome, TrialOutcome
 from sermodels.config.chain import STAGES
-from sermodels.pictures import BLUE, GREY, ORANGE, RED, STYLE, draw_confusion
+from sermodels.evaluation.pictures import BLUE, GREY, ORANGE, RED, STYLE, draw_confusion
 
 OTHERS = {"color": GREY, "lw": 0.8, "alpha": 0.6}  # lines behind the one that is meant
 WIDTH = 7.2  # inches: the page's column

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from sermodels.evaluation.pictures import attention_figure
 from sermodels.networks.factory import build_student
-from sermodels.pictures import attention_figure
 from sermodels.store.frontend import log_mel
 
 
