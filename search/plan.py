@@ -8,7 +8,7 @@ import torch
 
 from search.estimate import count_stages, distinct_stages, estimate_seconds
 from search.preset import Preset, load
-from search.space import Space, configure, fits
+from search.space.space import Space, configure, fits
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import dump_yaml
 from sermodels.errors import UserError

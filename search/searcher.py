@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from search.outcome import Outcome
 from search.preset import Preset
-from search.space import Space
+from search.space.space import Space
 from search.study import Ledger, best, params_of
 from search.trial_config import Kind, resolve
 from search.trial_result import TrialResult

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.lane_scores import LaneScores, from_json, to_json
 from search.library_internals import NumberedTrials, journal_lock
-from search.space import Space
+from search.space.space import Space
 from sermodels.errors import UserError
 from sermodels.files import whole_lines
 

@@ -28,7 +28,7 @@ from search.report.outcome import read_outcome
 from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.scheduler import scheduler
 from search.searcher import StudySearcher
-from search.space import Space, configure
+from search.space.space import Space, configure
 from search.study import best, confirmed, confirmed_lanes, open_study, params_of
 from search.tracking.records import Dataset
 from search.tracking.runs import OUTCOME, WINNER_NAME, Runs, run_key

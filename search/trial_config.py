@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from search.space import Space, configure
+from search.space.space import Space, configure
 from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.config.parsing import merged
 from sermodels.errors import UserError

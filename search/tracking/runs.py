@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search.outcome import Outcome
-from search.space import Space
+from search.space.space import Space
 from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Record, RunKind, Text, View
 from search.tracking.spool import Spool
 from sermodels.config.chain import StageName

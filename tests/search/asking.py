@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 from search.outcome import Outcome
 from search.preset import load
 from search.searcher import StudySearcher
-from search.space import Space
+from search.space.space import Space
 from search.study import open_study
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult

@@ -7,7 +7,7 @@ from asking import JOINT, SMALL, ask, at, done, ended, on, run_out, scored, sear
 from ray.tune.search import Searcher
 
 from search.preset import load
-from search.space import Space
+from search.space.space import Space
 from search.study import Ledger, best, confirmed_lanes, create_study, open_study, params_of
 from sermodels.config.chain import Lane
 from sermodels.errors import UserError

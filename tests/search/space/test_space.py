@@ -5,7 +5,7 @@ import itertools
 import optuna
 import pytest
 
-from search.space import Space, configure, fits
+from search.space.space import Space, configure, fits
 from sermodels.errors import UserError
 
 IMAGE = (128, 128)

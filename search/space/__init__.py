@@ -1,0 +1,1 @@
+"""What a sweep searches: axes, presets, and what one trial trains and reports."""
