@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from search.axis import chain_keys
+from search.space.axis import chain_keys
 from search.space.space import Space, configure
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import flatten, load_yaml, merged, parse, parse_overrides, unknown

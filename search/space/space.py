@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.distributions import CategoricalDistribution
 
-from search.axis import Axis, parse_axis
+from search.space.axis import Axis, parse_axis
 from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.errors import UserError
@@ -50,7 +50,7 @@ class Space:
         """Read the axes of a preset.
 
         Args:
-            axes: name → axis, in the forms that `search/axis.py` describes.
+            axes: name → axis, in the forms that `search/space/axis.py` describes.
             where: what to call the source in an error.
 
         Raises:
