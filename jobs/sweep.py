@@ -67,7 +67,7 @@ def main(args: Args) -> None:
         end_with_supervisor()
     from jobs.shared.store import found  # so that --help answers at once
     from search.plan import describe, make_plan
-    from search.preset import load
+    from search.space.preset import load
     from sermodels.store.fetch import is_address
 
     if args.prune_cache is not None and not args.prune_cache >= 0:

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from search.outcome import Outcome
-from search.preset import Preset
+from search.space.preset import Preset
 from search.space.space import Space
 from search.study import Ledger, best, params_of
 from search.trial_config import Kind, resolve

@@ -1,1 +1,1 @@
-"""The sweeps that come with the project, one YAML file each; `search/preset.py` reads them."""
+"""The sweeps that come with the project, one YAML file each; `search/space/preset.py` reads them."""

@@ -6,7 +6,7 @@ from conftest import TINY
 from here import job_here
 from mlflow import MlflowClient
 
-from search.preset import load
+from search.space.preset import load
 from search.space.space import configure
 from sermodels.config.parsing import merged
 from sermodels.training.stage import stages_of

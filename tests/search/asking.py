@@ -6,8 +6,8 @@ from functools import partial
 from ray.tune.search import Searcher
 
 from search.outcome import Outcome
-from search.preset import load
 from search.searcher import StudySearcher
+from search.space.preset import load
 from search.space.space import Space
 from search.study import open_study
 from search.trial_config import TrialConfig

@@ -7,8 +7,8 @@ import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.plan import Plan
-from search.preset import load
 from search.scheduler import scheduler
+from search.space.preset import load
 
 TOLD = {"metric": "score", "mode": "max"}
 

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
-from search.preset import load
+from search.space.preset import load
 from search.space.space import Space
 from search.study import best, confirmed, confirmed_lanes, create_study, open_study, params_of
 from sermodels.config.chain import Lane

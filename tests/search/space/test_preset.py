@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from search.preset import builtin, load
+from search.space.preset import builtin, load
 from search.space.space import Space, configure
 from sermodels.config.chain import ChainConfig
 from sermodels.errors import UserError
