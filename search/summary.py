@@ -1,7 +1,7 @@
 """What a person sees of a sweep afterwards."""
 
 from search.home import Home
-from search.label import label
+from search.space.label import label
 from search.sweep import SweepResult
 from search.tracking.tracker import Tracker
 

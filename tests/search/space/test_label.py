@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.label import label
+from search.space.label import label
 
 
 @pytest.mark.parametrize(
