@@ -10,7 +10,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from search.outcome import Outcome
+from search.space.outcome import Outcome
 from search.tracking.tracker import OUTCOME, Tracker
 from sermodels.config.chain import ChainConfig
 from sermodels.credentials import without_credentials

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from search.outcome import Outcome
 from search.space.label import label
+from search.space.outcome import Outcome
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from sermodels.config.chain import STAGES

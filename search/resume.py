@@ -16,8 +16,8 @@ from typing import Any, Literal
 from optuna.trial import TrialState
 
 from search.home import Home
-from search.outcome import Outcome
 from search.plan import Plan
+from search.space.outcome import Outcome
 from search.study import Ledger, create_study, mend
 from sermodels.config.parsing import flatten, to_plain
 from sermodels.errors import UserError

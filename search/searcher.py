@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from search.outcome import Outcome
+from search.space.outcome import Outcome
 from search.space.preset import Preset
 from search.space.space import Space
 from search.study import Ledger, best, params_of

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from search.outcome import Outcome
+from search.space.outcome import Outcome
 from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec

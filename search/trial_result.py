@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.lane_scores import LaneScores
-from search.outcome import Outcome
+from search.space.outcome import Outcome
 from sermodels.config.chain import StageName
 from sermodels.training.epoch_report import EpochReport
 

@@ -37,9 +37,9 @@ from jobs.benchmarks.overhead import spans_of
 from jobs.benchmarks.result import Result
 from search.cluster import ray_session
 from search.home import Home
-from search.outcome import Outcome
 from search.progress import Progress
 from search.searcher import StudySearcher
+from search.space.outcome import Outcome
 from search.space.preset import Preset, load
 from search.study import create_study
 from search.tracking.sync import tracked

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from search.outcome import Outcome
 from search.report.outcome import SweepOutcome, TrialOutcome
+from search.space.outcome import Outcome
 from sermodels.config.chain import STAGES
 from sermodels.evaluation.pictures import BLUE, GREY, ORANGE, RED, STYLE, draw_confusion
 

@@ -11,7 +11,7 @@ import yaml
 from search.export import BUNDLE
 from search.home import Home
 from search.lane_scores import LaneScores, from_json
-from search.outcome import Outcome
+from search.space.outcome import Outcome
 from search.tracking.records import Begin, End, Log, Record, RunKind, Text
 from search.tracking.runs import LANES, OUTCOME, REASON
 from search.tracking.spool import read_records

@@ -8,11 +8,11 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from search.home import Home
-from search.outcome import Outcome
 from search.report import charts
 from search.report.description import lead_in_words, percent, with_spread
 from search.report.importance import FEWEST, importances
 from search.report.outcome import SweepOutcome, TrialOutcome, read_outcome
+from search.space.outcome import Outcome
 from search.study import open_study
 from sermodels.errors import UserError
 from sermodels.evaluation.noise import interval

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from search.outcome import Outcome
+from search.space.outcome import Outcome
 from sermodels.training.epoch_report import EpochReport
 
 FORMAT = 2  # 1: lines without `format`, whose epochs are rows of `STAGE/NAME`

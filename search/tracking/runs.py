@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.outcome import Outcome
+from search.space.outcome import Outcome
 from search.space.space import Space
 from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Record, RunKind, Text, View
 from search.tracking.spool import Spool

@@ -22,7 +22,7 @@ from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Para
 from mlflow.exceptions import MlflowException
 
 from search.library_internals import TRAINING_EXPERIMENT, hush_mlflow, shared_view_link
-from search.outcome import Outcome
+from search.space.outcome import Outcome
 from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Record, Text, View
 from search.tracking.runs import EXPERIMENT as EXPERIMENT_ID
 from search.tracking.runs import OUTCOME

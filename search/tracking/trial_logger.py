@@ -8,8 +8,8 @@ from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
 from search.lane_scores import to_json
-from search.outcome import Outcome
 from search.space.label import label
+from search.space.outcome import Outcome
 from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.trial_config import TrialConfig

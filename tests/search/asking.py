@@ -5,8 +5,8 @@ from functools import partial
 
 from ray.tune.search import Searcher
 
-from search.outcome import Outcome
 from search.searcher import StudySearcher
+from search.space.outcome import Outcome
 from search.space.preset import load
 from search.space.space import Space
 from search.study import open_study

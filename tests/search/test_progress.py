@@ -6,8 +6,8 @@ import pytest
 from ray.tune.experiment import Trial
 from rich.console import Console
 
-from search.outcome import Outcome
 from search.progress import Progress
+from search.space.outcome import Outcome
 from search.trial_config import resolve
 from search.trial_result import TrialResult
 from sermodels.training.epoch_report import EpochReport

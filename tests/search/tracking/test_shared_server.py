@@ -30,7 +30,7 @@ WRITER = """
     import sys
     from pathlib import Path
     from search.home import Home
-    from search.outcome import Outcome
+    from search.space.outcome import Outcome
     from search.tracking.runs import run_key
     from search.tracking.sync import tracked
     from search.tracking.tracker import Tracker

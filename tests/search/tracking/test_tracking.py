@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from search.outcome import Outcome
+from search.space.outcome import Outcome
 from search.tracking.runs import OUTCOME, Runs, run_key
 from search.tracking.sender import Sender
 from search.tracking.spool import Spool
