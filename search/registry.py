@@ -24,8 +24,8 @@ from mlflow.exceptions import MlflowException
 
 import sermodels
 from search import serving
-from search.lane_scores import LaneScores, from_json, to_json
 from search.library_internals import hush_mlflow
+from search.space.lane_scores import LaneScores, from_json, to_json
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.evaluation.noise import lead

@@ -18,8 +18,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from search.lane_scores import LaneScores, from_json, to_json
 from search.library_internals import NumberedTrials, journal_lock
+from search.space.lane_scores import LaneScores, from_json, to_json
 from search.space.space import Space
 from sermodels.errors import UserError
 from sermodels.files import whole_lines

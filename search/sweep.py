@@ -18,7 +18,6 @@ from search.cache_limit import CacheLimit
 from search.cluster import ray_session, slots
 from search.export import BUNDLE, bundle_winner
 from search.home import Home
-from search.lane_scores import to_json
 from search.plan import Plan
 from search.progress import Progress
 from search.report.description import describe_sweep
@@ -27,6 +26,7 @@ from search.resume import Beginning, Mode, begin, exists, put_aside, require_mod
 from search.scheduler import scheduler
 from search.searcher import StudySearcher
 from search.space.label import label
+from search.space.lane_scores import to_json
 from search.space.outcome import Outcome
 from search.space.space import Space, configure
 from search.study import best, confirmed, confirmed_lanes, open_study, params_of

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.lane_scores import LaneScores
+from search.space.lane_scores import LaneScores
 from search.space.outcome import Outcome
 from sermodels.config.chain import StageName
 from sermodels.training.epoch_report import EpochReport

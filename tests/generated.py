@@ -10,8 +10,8 @@ from optuna.trial import TrialState, create_trial
 
 from search.export import BUNDLE
 from search.home import Home
-from search.lane_scores import to_json
 from search.space.label import label
+from search.space.lane_scores import to_json
 from search.space.outcome import Outcome
 from search.study import create_study, open_study
 from search.tracking.records import Dataset

@@ -10,7 +10,7 @@ import yaml
 
 from search.export import BUNDLE
 from search.home import Home
-from search.lane_scores import LaneScores, from_json
+from search.space.lane_scores import LaneScores, from_json
 from search.space.outcome import Outcome
 from search.tracking.records import Begin, End, Log, Record, RunKind, Text
 from search.tracking.runs import LANES, OUTCOME, REASON

@@ -7,8 +7,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
-from search.lane_scores import to_json
 from search.space.label import label
+from search.space.lane_scores import to_json
 from search.space.outcome import Outcome
 from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from search.lane_scores import from_json, to_json
+from search.space.lane_scores import from_json, to_json
 from search.space.outcome import Outcome
 from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Text, View, decode, encode
 from sermodels.config.chain import Lane
