@@ -18,8 +18,8 @@ from ray.tune.search import Searcher
 from search.space.outcome import Outcome
 from search.space.preset import Preset
 from search.space.space import Space
+from search.space.trial_config import Kind, resolve
 from search.study import Ledger, best, params_of
-from search.trial_config import Kind, resolve
 from search.trial_result import TrialResult
 from search.turns import Proposal, Turns
 from sermodels.config.chain import STAGES

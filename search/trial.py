@@ -17,7 +17,7 @@ import torch
 from ray import tune
 
 from search.space.outcome import Outcome
-from search.trial_config import TrialConfig
+from search.space.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from search.trial_spec import TrialSpec
 from sermodels.config.chain import ChainConfig

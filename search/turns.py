@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.trial_config import Kind, TrialConfig
+from search.space.trial_config import Kind, TrialConfig
 from sermodels.config.chain import STAGES, StageName
 from sermodels.training.cache import StageCache
 from sermodels.training.stage import Stage

@@ -9,8 +9,8 @@ from search.searcher import StudySearcher
 from search.space.outcome import Outcome
 from search.space.preset import load
 from search.space.space import Space
+from search.space.trial_config import TrialConfig
 from search.study import open_study
-from search.trial_config import TrialConfig
 from search.trial_result import TrialResult
 from sermodels.training.epoch_report import EpochReport
 

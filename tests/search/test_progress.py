@@ -8,7 +8,7 @@ from rich.console import Console
 
 from search.progress import Progress
 from search.space.outcome import Outcome
-from search.trial_config import resolve
+from search.space.trial_config import resolve
 from search.trial_result import TrialResult
 from sermodels.training.epoch_report import EpochReport
 
