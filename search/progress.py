@@ -17,7 +17,7 @@ from rich.table import Table
 from search.space.label import label
 from search.space.outcome import Outcome
 from search.space.trial_config import TrialConfig
-from search.trial_result import TrialResult
+from search.space.trial_result import TrialResult
 from sermodels.config.chain import STAGES
 
 LINE_EVERY_S = 30.0

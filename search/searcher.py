@@ -19,8 +19,8 @@ from search.space.outcome import Outcome
 from search.space.preset import Preset
 from search.space.space import Space
 from search.space.trial_config import Kind, resolve
+from search.space.trial_result import TrialResult
 from search.study import Ledger, best, params_of
-from search.trial_result import TrialResult
 from search.turns import Proposal, Turns
 from sermodels.config.chain import STAGES
 from sermodels.training.cache import StageCache

@@ -18,7 +18,7 @@ from ray import tune
 
 from search.space.outcome import Outcome
 from search.space.trial_config import TrialConfig
-from search.trial_result import TrialResult
+from search.space.trial_result import TrialResult
 from search.trial_spec import TrialSpec
 from sermodels.config.chain import ChainConfig
 from sermodels.errors import UserError

@@ -9,7 +9,7 @@ from rich.console import Console
 from search.progress import Progress
 from search.space.outcome import Outcome
 from search.space.trial_config import resolve
-from search.trial_result import TrialResult
+from search.space.trial_result import TrialResult
 from sermodels.training.epoch_report import EpochReport
 
 CHAIN = {"teacher": {"epochs": 20}, "match": {"epochs": 10}, "student": {"epochs": 10}}
