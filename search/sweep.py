@@ -29,6 +29,7 @@ from search.space.label import label
 from search.space.lane_scores import to_json
 from search.space.outcome import Outcome
 from search.space.space import Space, configure
+from search.space.trial_spec import RETRIES, TrialSpec
 from search.study import best, confirmed, confirmed_lanes, open_study, params_of
 from search.tracking.records import Dataset
 from search.tracking.runs import OUTCOME, WINNER_NAME, Runs, run_key
@@ -37,7 +38,6 @@ from search.tracking.sync import settle, tracked
 from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger
 from search.trial import run_trial
-from search.trial_spec import RETRIES, TrialSpec
 from sermodels.config.parsing import dump_yaml
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError

@@ -19,7 +19,7 @@ from ray import tune
 from search.space.outcome import Outcome
 from search.space.trial_config import TrialConfig
 from search.space.trial_result import TrialResult
-from search.trial_spec import TrialSpec
+from search.space.trial_spec import TrialSpec
 from sermodels.config.chain import ChainConfig
 from sermodels.errors import UserError
 from sermodels.memory import give_back, keep_freed, memory_used

@@ -43,11 +43,11 @@ from search.space.outcome import Outcome
 from search.space.preset import Preset, load
 from search.space.trial_config import TrialConfig
 from search.space.trial_result import TrialResult
+from search.space.trial_spec import TrialSpec
 from search.study import create_study
 from search.tracking.sync import tracked
 from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger
-from search.trial_spec import TrialSpec
 from sermodels.config.chain import STAGES, ChainConfig, FrontEnd, Lane
 from sermodels.config.parsing import dump_yaml
 from sermodels.store.open import open_store

@@ -12,9 +12,9 @@ from search.space.lane_scores import to_json
 from search.space.outcome import Outcome
 from search.space.trial_config import TrialConfig
 from search.space.trial_result import TrialResult
+from search.space.trial_spec import RETRIES, TrialSpec
 from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
-from search.trial_spec import RETRIES, TrialSpec
 from sermodels.config.chain import STAGES
 from sermodels.config.parsing import dump_yaml
 
