@@ -159,7 +159,7 @@ def test_a_teacher_that_failed_keeps_nobody_back(journal):
 
 
 def test_a_trial_that_met_a_stage_in_training_elsewhere_comes_again_when_that_is_done(journal, monkeypatch):
-    monkeypatch.setattr("search.turns.LOOK_EVERY_S", 0)
+    monkeypatch.setattr("search.scheduling.turns.LOOK_EVERY_S", 0)
     search = searcher(journal, {"alpha": [1]})
     first = given(search.suggest("a"))
     elsewhere = StageCache(journal.parent.parent / "stages")

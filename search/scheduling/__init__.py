@@ -1,0 +1,1 @@
+"""Which configuration is trained next, and the ledger of what became of each."""
