@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 
 from search.home import Home
 from search.plan import Plan
+from search.scheduling.ledger import Ledger, create_study, mend
 from search.space.outcome import Outcome
-from search.study import Ledger, create_study, mend
 from sermodels.config.parsing import flatten, to_plain
 from sermodels.errors import UserError
 

@@ -15,13 +15,13 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from search.scheduling.ledger import Ledger, best, params_of
 from search.scheduling.turns import Proposal, Turns
 from search.space.outcome import Outcome
 from search.space.preset import Preset
 from search.space.space import Space
 from search.space.trial_config import Kind, resolve
 from search.space.trial_result import TrialResult
-from search.study import Ledger, best, params_of
 from sermodels.config.chain import STAGES
 from sermodels.training.cache import StageCache
 from sermodels.training.stage import stages_of

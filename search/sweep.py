@@ -24,13 +24,13 @@ from search.report.description import describe_sweep
 from search.report.outcome import read_outcome
 from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.scheduler import scheduler
+from search.scheduling.ledger import best, confirmed, confirmed_lanes, open_study, params_of
 from search.searcher import StudySearcher
 from search.space.label import label
 from search.space.lane_scores import to_json
 from search.space.outcome import Outcome
 from search.space.space import Space, configure
 from search.space.trial_spec import RETRIES, TrialSpec
-from search.study import best, confirmed, confirmed_lanes, open_study, params_of
 from search.tracking.records import Dataset
 from search.tracking.runs import OUTCOME, WINNER_NAME, Runs, run_key
 from search.tracking.spool import Spool

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 from tiers import pytest_terminal_summary  # noqa: F401  # a hook
 
-from search.study import create_study
+from search.scheduling.ledger import create_study
 from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.config.parsing import merged, parse
 from sermodels.corpora import synthetic

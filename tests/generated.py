@@ -10,10 +10,10 @@ from optuna.trial import TrialState, create_trial
 
 from search.export import BUNDLE
 from search.home import Home
+from search.scheduling.ledger import create_study, open_study
 from search.space.label import label
 from search.space.lane_scores import to_json
 from search.space.outcome import Outcome
-from search.study import create_study, open_study
 from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.tracking.spool import Spool

@@ -38,13 +38,13 @@ from jobs.benchmarks.result import Result
 from search.cluster import ray_session
 from search.home import Home
 from search.progress import Progress
+from search.scheduling.ledger import create_study
 from search.searcher import StudySearcher
 from search.space.outcome import Outcome
 from search.space.preset import Preset, load
 from search.space.trial_config import TrialConfig
 from search.space.trial_result import TrialResult
 from search.space.trial_spec import TrialSpec
-from search.study import create_study
 from search.tracking.sync import tracked
 from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger

@@ -12,8 +12,8 @@ from search.report import charts
 from search.report.description import lead_in_words, percent, with_spread
 from search.report.importance import FEWEST, importances
 from search.report.outcome import SweepOutcome, TrialOutcome, read_outcome
+from search.scheduling.ledger import open_study
 from search.space.outcome import Outcome
-from search.study import open_study
 from sermodels.errors import UserError
 from sermodels.evaluation.noise import interval
 from sermodels.files import replacing

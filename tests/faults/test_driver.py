@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from processes import started, wait_for
 
-from search.study import open_study
+from search.scheduling.ledger import open_study
 from sermodels.config.chain import STAGES
 from sermodels.config.parsing import merged
 from sermodels.training.cache import StageCache

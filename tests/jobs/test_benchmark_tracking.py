@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from search.study import open_study
+from search.scheduling.ledger import open_study
 
 
 def spans(*pairs):

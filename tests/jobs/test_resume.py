@@ -11,7 +11,7 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import error_line, started, wait_for
 
-from search.study import open_study
+from search.scheduling.ledger import open_study
 from sermodels.config.chain import Augmentation
 from sermodels.config.parsing import merged
 from sermodels.corpora import synthetic

@@ -41,7 +41,7 @@ from search.library_internals import (
     shared_view,
     shared_view_link,
 )
-from search.study import create_study, mend
+from search.scheduling.ledger import create_study, mend
 from search.tracking.tracker import Tracker
 from search.tracking.view import view_state
 

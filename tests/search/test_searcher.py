@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
+from search.scheduling.ledger import best, confirmed, confirmed_lanes, create_study, open_study, params_of
 from search.space.preset import load
 from search.space.space import Space
-from search.study import best, confirmed, confirmed_lanes, create_study, open_study, params_of
 from sermodels.config.chain import Lane
 from sermodels.training.cache import StageCache
 from sermodels.training.stage import stages_of

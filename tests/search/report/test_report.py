@@ -12,7 +12,7 @@ from search.report.description import describe_sweep
 from search.report.importance import importances
 from search.report.outcome import read_outcome
 from search.report.page import render, write_report
-from search.study import open_study
+from search.scheduling.ledger import open_study
 
 TITLES = [
     "Is the best better, or lucky?",

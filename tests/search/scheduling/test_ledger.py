@@ -6,9 +6,9 @@ import pytest
 from asking import JOINT, SMALL, ask, at, done, ended, on, run_out, scored, searcher, start, trials
 from ray.tune.search import Searcher
 
+from search.scheduling.ledger import Ledger, best, confirmed_lanes, create_study, open_study, params_of
 from search.space.preset import load
 from search.space.space import Space
-from search.study import Ledger, best, confirmed_lanes, create_study, open_study, params_of
 from sermodels.config.chain import Lane
 from sermodels.errors import UserError
 

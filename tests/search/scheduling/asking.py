@@ -5,13 +5,13 @@ from functools import partial
 
 from ray.tune.search import Searcher
 
+from search.scheduling.ledger import open_study
 from search.searcher import StudySearcher
 from search.space.outcome import Outcome
 from search.space.preset import load
 from search.space.space import Space
 from search.space.trial_config import TrialConfig
 from search.space.trial_result import TrialResult
-from search.study import open_study
 from sermodels.training.epoch_report import EpochReport
 
 SMALL = {"patch": ["128x1", "16x16"], "alpha": [1, 10]}
