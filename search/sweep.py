@@ -25,7 +25,7 @@ from search.report.outcome import read_outcome
 from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.scheduler import scheduler
 from search.scheduling.ledger import best, confirmed, confirmed_lanes, open_study, params_of
-from search.searcher import StudySearcher
+from search.scheduling.searcher import StudySearcher
 from search.space.label import label
 from search.space.lane_scores import to_json
 from search.space.outcome import Outcome

@@ -39,7 +39,7 @@ from search.cluster import ray_session
 from search.home import Home
 from search.progress import Progress
 from search.scheduling.ledger import create_study
-from search.searcher import StudySearcher
+from search.scheduling.searcher import StudySearcher
 from search.space.outcome import Outcome
 from search.space.preset import Preset, load
 from search.space.trial_config import TrialConfig

@@ -6,7 +6,7 @@ from functools import partial
 from ray.tune.search import Searcher
 
 from search.scheduling.ledger import open_study
-from search.searcher import StudySearcher
+from search.scheduling.searcher import StudySearcher
 from search.space.outcome import Outcome
 from search.space.preset import load
 from search.space.space import Space
