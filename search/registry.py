@@ -23,8 +23,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 import sermodels
-from search import serving
 from search.library_internals import hush_mlflow
+from search.publish import serving
 from search.space.lane_scores import LaneScores, from_json, to_json
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError

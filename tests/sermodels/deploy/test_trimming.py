@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import torch
 
-from search import serving
+from search.publish import serving
 from sermodels.corpora import audio
 from sermodels.deploy.complete import complete
 from sermodels.deploy.listening import STDIN, listen

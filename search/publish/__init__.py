@@ -1,0 +1,1 @@
+"""The best configuration leaves the sweep: exported, registered, served."""
