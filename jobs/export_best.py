@@ -44,8 +44,8 @@ def main(args: Args) -> None:
     """Fetch, check, write."""
     from jobs.shared.device import use  # so that --help answers at once
     from jobs.shared.store import found
-    from search.export import export_best
     from search.home import open_home
+    from search.publish.export import export_best
     from search.tracking.tracker import Tracker
     from sermodels.deploy.complete import complete
     from sermodels.store.open import open_store

@@ -8,8 +8,8 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.export import BUNDLE
 from search.home import Home
+from search.publish.export import BUNDLE
 from search.scheduling.ledger import create_study, open_study
 from search.space.label import label
 from search.space.lane_scores import to_json

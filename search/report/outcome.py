@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from search.export import BUNDLE
 from search.home import Home
+from search.publish.export import BUNDLE
 from search.space.lane_scores import LaneScores, from_json
 from search.space.outcome import Outcome
 from search.tracking.records import Begin, End, Log, Record, RunKind, Text
