@@ -23,7 +23,7 @@ from jobs.shared.cli import run
 from sermodels.errors import UserError
 
 if TYPE_CHECKING:
-    from search.registry import Registered
+    from search.publish.registry import Registered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def main(args: Args) -> None:
     if args.force and not args.register:
         raise UserError("--force: is about the champion of a registered model: give --register NAME, too")
     if args.register is not None:
-        from search.registry import check_name
+        from search.publish.registry import check_name
 
         check_name(args.register)
     use("cpu", threads=1)
@@ -70,7 +70,7 @@ def main(args: Args) -> None:
     print(f"{args.out}: student of depth {bundle.config.student.depth} on patches of {bundle.config.patch}")
     print(f"test UAR {test['uar']:.3f}, WA {test['wa']:.3f} on {test['rows']} clips, protocol {test['protocol']}")
     if args.register is not None:
-        from search.registry import register
+        from search.publish.registry import register
 
         print(_told(args.register, register(tracker.client, of_sweep, args.out, args.register, force=args.force)))
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from mlflow import MlflowClient
 
-from search.registry import CHAMPION, check_name, register
+from search.publish.registry import CHAMPION, check_name, register
 from search.space.lane_scores import from_json, to_json
 from sermodels.config.chain import Lane
 from sermodels.deploy.recogniser import Recogniser
