@@ -22,7 +22,7 @@ def train(wanted: Mapping[str, Wanted], place: Place, results: Results, address:
     parts = [part for one in wanted.values() for part in results.missing(one)]
     if not parts:
         return []
-    from search.cluster import ray_session
+    from search.run.cluster import ray_session
     from search.stage_graph import run_graph
 
     names = {stage.id: name for name, one in wanted.items() for stage in one.of_lanes() if stage.id not in results}

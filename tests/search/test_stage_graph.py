@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.cluster import ray_session
+from search.run.cluster import ray_session
 from search.stage_graph import Place, Wanted, run_graph
 from sermodels.errors import UserError
 from sermodels.metrics import uar, wa

@@ -5,7 +5,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from search.cluster import ray_session, slots
+from search.run.cluster import ray_session, slots
 
 
 @pytest.fixture(scope="module")
