@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from search.estimate import count_stages, distinct_stages, estimate_seconds
+from search.run.estimate import count_stages, distinct_stages, estimate_seconds
 from search.space.preset import Preset, load
 from search.space.space import Space, configure, fits
 from sermodels.config.chain import ChainConfig

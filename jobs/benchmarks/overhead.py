@@ -32,9 +32,9 @@ from mlflow.entities import Run
 from jobs.benchmarks.child import run_python
 from jobs.benchmarks.inputs import generated_store
 from jobs.benchmarks.result import Result
-from search.estimate import count_stages, distinct_stages, estimate_seconds
 from search.home import Home
 from search.plan import Plan, make_plan
+from search.run.estimate import count_stages, distinct_stages, estimate_seconds
 from search.sweep import run_sweep
 from search.tracking.tracker import Tracker
 from sermodels.config.parsing import dump_yaml
