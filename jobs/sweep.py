@@ -66,7 +66,7 @@ def main(args: Args) -> None:
             sys.exit(supervise())
         end_with_supervisor()
     from jobs.shared.store import found  # so that --help answers at once
-    from search.plan import describe, make_plan
+    from search.run.plan import describe, make_plan
     from search.space.preset import load
     from sermodels.store.fetch import is_address
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from optuna.trial import TrialState
 
 from search.home import Home
-from search.plan import Plan
+from search.run.plan import Plan
 from search.scheduling.ledger import Ledger, create_study, mend
 from search.space.outcome import Outcome
 from sermodels.config.parsing import flatten, to_plain

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from search.library_internals import replay
-from search.plan import Plan
+from search.run.plan import Plan
 
 EPOCH = "student_epoch"  # in a trial's results
 

@@ -16,13 +16,13 @@ from ray import tune
 
 from search.cache_limit import CacheLimit
 from search.home import Home
-from search.plan import Plan
 from search.progress import Progress
 from search.publish.export import BUNDLE, bundle_winner
 from search.report.description import describe_sweep
 from search.report.outcome import read_outcome
 from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.run.cluster import ray_session, slots
+from search.run.plan import Plan
 from search.scheduler import scheduler
 from search.scheduling.ledger import best, confirmed, confirmed_lanes, open_study, params_of
 from search.scheduling.searcher import StudySearcher

@@ -33,8 +33,8 @@ from jobs.benchmarks.child import run_python
 from jobs.benchmarks.inputs import generated_store
 from jobs.benchmarks.result import Result
 from search.home import Home
-from search.plan import Plan, make_plan
 from search.run.estimate import count_stages, distinct_stages, estimate_seconds
+from search.run.plan import Plan, make_plan
 from search.sweep import run_sweep
 from search.tracking.tracker import Tracker
 from sermodels.config.parsing import dump_yaml

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from search.plan import Plan
+from search.run.plan import Plan
 from search.scheduler import scheduler
 from search.space.preset import load
 
