@@ -23,6 +23,7 @@ from search.report.outcome import read_outcome
 from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.run.cluster import ray_session, slots
 from search.run.plan import Plan
+from search.run.trial import run_trial
 from search.scheduler import scheduler
 from search.scheduling.ledger import best, confirmed, confirmed_lanes, open_study, params_of
 from search.scheduling.searcher import StudySearcher
@@ -37,7 +38,6 @@ from search.tracking.spool import Spool
 from search.tracking.sync import settle, tracked
 from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger
-from search.trial import run_trial
 from sermodels.config.parsing import dump_yaml
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError

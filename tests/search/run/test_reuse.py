@@ -12,10 +12,10 @@ import torch
 from conftest import TINY
 from ray import tune
 
+from search.run.trial import run_trial
 from search.space.trial_config import TrialConfig, resolve
 from search.space.trial_result import TrialResult
 from search.space.trial_spec import TrialSpec
-from search.trial import run_trial
 from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
 from sermodels.networks.network import Network

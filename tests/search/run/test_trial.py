@@ -4,7 +4,7 @@ import subprocess
 import sys
 import textwrap
 
-from search.trial import Reporter
+from search.run.trial import Reporter
 from sermodels.training.epoch_report import EpochReport
 
 
@@ -65,7 +65,7 @@ def test_the_last_student_epoch_is_held_for_the_final_result(tiny_config):
 def test_a_process_without_a_finished_step_ends_itself_and_says_where_it_hung():
     script = """
         import time
-        from search.trial import _Watchdog
+        from search.run.trial import _Watchdog
 
         def hangs():
             time.sleep(60)
