@@ -23,8 +23,8 @@ from search.report.outcome import read_outcome
 from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.run.cluster import ray_session, slots
 from search.run.plan import Plan
+from search.run.pruning import scheduler
 from search.run.trial import run_trial
-from search.scheduler import scheduler
 from search.scheduling.ledger import best, confirmed, confirmed_lanes, open_study, params_of
 from search.scheduling.searcher import StudySearcher
 from search.space.label import label

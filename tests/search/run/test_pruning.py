@@ -7,7 +7,7 @@ import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.run.plan import Plan
-from search.scheduler import scheduler
+from search.run.pruning import scheduler
 from search.space.preset import load
 
 TOLD = {"metric": "score", "mode": "max"}
