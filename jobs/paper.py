@@ -53,7 +53,7 @@ def main(args: Args) -> None:
     from jobs.reproduction.writing import write_tables
     from jobs.shared.store import found  # so that --help answers at once
     from search.home import open_home, outside_a_job
-    from search.stage_graph import Place
+    from search.run.stage_graph import Place
     from sermodels.store.fetch import is_address
     from sermodels.store.open import open_store
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.reproduction.systems import PROTOCOLS, Book, Size, System
-from search.stage_graph import Wanted
+from search.run.stage_graph import Wanted
 from sermodels.errors import UserError
 from sermodels.networks.network import require_fit
 from sermodels.networks.peers.ast import width_of_deit

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from search.stage_graph import Measured, Wanted
+from search.run.stage_graph import Measured, Wanted
 from sermodels.config.chain import Lane
 from sermodels.errors import UserError
 from sermodels.files import replacing

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.reproduction.results import Results
-from search.stage_graph import Measured, Place, Wanted
+from search.run.stage_graph import Measured, Place, Wanted
 from sermodels.training.training_log import read_all
 
 
@@ -23,7 +23,7 @@ def train(wanted: Mapping[str, Wanted], place: Place, results: Results, address:
     if not parts:
         return []
     from search.run.cluster import ray_session
-    from search.stage_graph import run_graph
+    from search.run.stage_graph import run_graph
 
     names = {stage.id: name for name, one in wanted.items() for stage in one.of_lanes() if stage.id not in results}
     told, failures = _Progress(names), []

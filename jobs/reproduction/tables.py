@@ -8,7 +8,7 @@ from typing import Any
 from jobs.reproduction.plan import is_ast
 from jobs.reproduction.results import pooled
 from jobs.reproduction.systems import Book, System
-from search.stage_graph import Measured
+from search.run.stage_graph import Measured
 from sermodels.evaluation.intervals import Interval, difference_over_speakers, over_speakers
 from sermodels.metrics import uar, wa
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from search.run.cluster import ray_session
-from search.stage_graph import Place, Wanted, run_graph
+from search.run.stage_graph import Place, Wanted, run_graph
 from sermodels.errors import UserError
 from sermodels.metrics import uar, wa
 from sermodels.training import training_log
@@ -98,7 +98,7 @@ def test_what_no_node_has_is_said_instead_of_waited_for(ray, place, wanted, uses
 
 
 def test_long_work_gives_signs_of_life(ray, place, wanted, monkeypatch):
-    monkeypatch.setattr("search.stage_graph.SIGN_OF_LIFE_S", 0.05)
+    monkeypatch.setattr("search.run.stage_graph.SIGN_OF_LIFE_S", 0.05)
     ends = list(run_graph([wanted("student")], place))
     assert ({}, "") in ends
     assert sum(len(lanes) for lanes, _ in ends) == 2, "and nothing is lost by it"
