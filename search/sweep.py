@@ -20,10 +20,10 @@ from search.progress import Progress
 from search.publish.export import BUNDLE, bundle_winner
 from search.report.description import describe_sweep
 from search.report.outcome import read_outcome
-from search.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.run.cluster import ray_session, slots
 from search.run.plan import Plan
 from search.run.pruning import scheduler
+from search.run.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.run.trial import run_trial
 from search.scheduling.ledger import best, confirmed, confirmed_lanes, open_study, params_of
 from search.scheduling.searcher import StudySearcher
