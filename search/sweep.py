@@ -15,13 +15,13 @@ import torch
 from ray import tune
 
 from search.home import Home
-from search.progress import Progress
 from search.publish.export import BUNDLE, bundle_winner
 from search.report.description import describe_sweep
 from search.report.outcome import read_outcome
 from search.run.cache_limit import CacheLimit
 from search.run.cluster import ray_session, slots
 from search.run.plan import Plan
+from search.run.progress import Progress
 from search.run.pruning import scheduler
 from search.run.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.run.trial import run_trial

@@ -36,8 +36,8 @@ from jobs.benchmarks.memory import private_mb
 from jobs.benchmarks.overhead import spans_of
 from jobs.benchmarks.result import Result
 from search.home import Home
-from search.progress import Progress
 from search.run.cluster import ray_session
+from search.run.progress import Progress
 from search.scheduling.ledger import create_study
 from search.scheduling.searcher import StudySearcher
 from search.space.outcome import Outcome

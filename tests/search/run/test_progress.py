@@ -6,7 +6,7 @@ import pytest
 from ray.tune.experiment import Trial
 from rich.console import Console
 
-from search.progress import Progress
+from search.run.progress import Progress
 from search.space.outcome import Outcome
 from search.space.trial_config import resolve
 from search.space.trial_result import TrialResult
