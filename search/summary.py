@@ -1,8 +1,8 @@
 """What a person sees of a sweep afterwards."""
 
 from search.home import Home
+from search.run.sweep import SweepResult
 from search.space.label import label
-from search.sweep import SweepResult
 from search.tracking.tracker import Tracker
 
 

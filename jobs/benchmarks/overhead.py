@@ -35,7 +35,7 @@ from jobs.benchmarks.result import Result
 from search.home import Home
 from search.run.estimate import count_stages, distinct_stages, estimate_seconds
 from search.run.plan import Plan, make_plan
-from search.sweep import run_sweep
+from search.run.sweep import run_sweep
 from search.tracking.tracker import Tracker
 from sermodels.config.parsing import dump_yaml
 
