@@ -86,8 +86,8 @@ def main(args: Args) -> None:
         print(describe(plan))
         return
     from search.home import open_home
+    from search.run.summary import summary
     from search.run.sweep import run_sweep
-    from search.summary import summary
     from search.tracking.tracker import Tracker
 
     home = open_home(args.home)
