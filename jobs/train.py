@@ -5,7 +5,7 @@
     python jobs/train.py --store STORE --config best/config.yaml --out final --all-data
     python jobs/train.py --store STORE teacher.depth=2 student.lr=3e-4 'folds=[0, 1]'
 
-Settings are those of sermodels/config/chain.py: the paper's, if not given. Progress goes to standard error; standard output
+Settings are those of sermodels/config/settings.py: the paper's, if not given. Progress goes to standard error; standard output
 has one line of JSON, the validation figures, on a CPU the same to the bit for the same chain. --out writes the student
 as jobs/export_best.py writes a sweep's best. --all-data trains a configuration that has been chosen on train and
 validation side together, for as many epochs; the test side stays aside. Interrupted, it goes on from the last epoch. On
@@ -22,8 +22,8 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from jobs.shared.cli import run
-from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import load_yaml, merged, parse, parse_overrides, to_plain
+from sermodels.config.settings import ChainConfig
 from sermodels.errors import UserError
 
 

@@ -13,8 +13,8 @@ from ray.cluster_utils import Cluster
 from tiers import pytest_terminal_summary  # noqa: F401  # a hook
 
 from search.scheduling.ledger import create_study
-from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.config.parsing import merged, parse
+from sermodels.config.settings import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.deploy.complete import complete
 from sermodels.networks.factory import build_student

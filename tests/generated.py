@@ -17,8 +17,8 @@ from search.space.outcome import Outcome
 from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
 from search.tracking.spool import Spool
-from sermodels.config.chain import Lane
 from sermodels.config.parsing import dump_yaml
+from sermodels.config.settings import Lane
 from sermodels.files import replacing
 from sermodels.training.bundle import METRICS
 from sermodels.training.epoch_report import EpochReport

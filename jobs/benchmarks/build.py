@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from jobs.benchmarks.inputs import recordings
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.config.chain import Augmentation, FrontEnd
+from sermodels.config.settings import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus, Utterance
 from sermodels.store.build import build
 from sermodels.store.frontend import VIEWS

@@ -23,7 +23,7 @@ from jobs.benchmarks.child import run_python
 from jobs.benchmarks.inputs import recordings
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.config.chain import ChainConfig, FrontEnd, Teacher
+from sermodels.config.settings import ChainConfig, FrontEnd, Teacher
 from sermodels.corpora.audio import load
 from sermodels.corpora.synthetic import EMOTIONS
 from sermodels.deploy.graph import ExportableLogMel, export_onnx, to_onnx

@@ -18,7 +18,7 @@ from torch import Tensor
 from jobs.benchmarks.inputs import generated_store
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.memory import keep_freed
 from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from sermodels.config.chain import Augmentation, FrontEnd
+from sermodels.config.settings import Augmentation, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.corpora.synthetic import EMOTIONS
 from sermodels.corpora.utterance import Corpus

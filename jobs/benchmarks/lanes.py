@@ -27,7 +27,7 @@ from torch import Tensor
 from jobs.benchmarks.inputs import generated_store
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.config.chain import ChainConfig, StageName
+from sermodels.config.settings import ChainConfig, StageName
 from sermodels.memory import keep_freed
 from sermodels.networks.cost import macs_as_run
 from sermodels.networks.factory import build_student, build_teacher

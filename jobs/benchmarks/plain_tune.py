@@ -29,8 +29,8 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from jobs.benchmarks.study import SPACE
-from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
 from sermodels.config.parsing import flatten, merged, parse
+from sermodels.config.settings import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora.audio import load
 from sermodels.metrics import score
 from sermodels.networks.factory import build_student, build_teacher

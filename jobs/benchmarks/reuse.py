@@ -25,7 +25,7 @@ import torch
 from jobs.benchmarks.result import Result
 from jobs.benchmarks.study import DISTINCT, Study, paper_sized
 from jobs.shared.progress import counted
-from sermodels.config.chain import STAGES, ChainConfig
+from sermodels.config.settings import STAGES, ChainConfig
 from sermodels.memory import keep_freed
 from sermodels.store.open import Store
 from sermodels.training.cache import StageCache

@@ -48,8 +48,8 @@ from search.space.trial_spec import TrialSpec
 from search.tracking.sync import tracked
 from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger
-from sermodels.config.chain import STAGES, ChainConfig, FrontEnd, Lane
 from sermodels.config.parsing import dump_yaml
+from sermodels.config.settings import STAGES, ChainConfig, FrontEnd, Lane
 from sermodels.store.open import open_store
 from sermodels.training.batches import Source, draw_order
 from sermodels.training.data import TrialData

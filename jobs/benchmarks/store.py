@@ -24,7 +24,7 @@ from jobs.benchmarks.inputs import generated_store, recordings
 from jobs.benchmarks.memory import private_mb
 from jobs.benchmarks.result import Result
 from jobs.shared.progress import counted
-from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
+from sermodels.config.settings import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import audio
 from sermodels.corpora.utterance import Corpus
 from sermodels.store.build import build

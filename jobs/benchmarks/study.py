@@ -11,8 +11,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from sermodels.config.chain import STAGES, Augmentation, ChainConfig, FrontEnd, StageName
 from sermodels.config.parsing import flatten, merged, parse
+from sermodels.config.settings import STAGES, Augmentation, ChainConfig, FrontEnd, StageName
 from sermodels.corpora import synthetic
 from sermodels.store.build import build
 from sermodels.store.open import Store

@@ -37,8 +37,8 @@ from jobs.benchmarks.child import JOBS, run_python
 from jobs.benchmarks.result import Result
 from jobs.benchmarks.study import DISTINCT, SPACE, Study, paper_sized
 from search.home import Home
-from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.config.parsing import dump_yaml, to_plain
+from sermodels.config.settings import STAGES, ChainConfig, StageName
 from sermodels.store.open import Store
 from sermodels.store.splits import split
 from sermodels.training.batches import draw_order

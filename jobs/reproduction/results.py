@@ -8,7 +8,7 @@ import numpy as np
 from filelock import FileLock
 
 from search.run.stage_graph import Measured, Wanted
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 from sermodels.errors import UserError
 from sermodels.files import replacing
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sermodels.config.chain import ChainConfig, Protocol, StageName
 from sermodels.config.parsing import load_yaml, merged, parse, unknown
+from sermodels.config.settings import ChainConfig, Protocol, StageName
 from sermodels.errors import UserError
 
 Size = Literal["full", "reduced"]

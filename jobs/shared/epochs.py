@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-from sermodels.config.chain import STAGES, ChainConfig, StageName
+from sermodels.config.settings import STAGES, ChainConfig, StageName
 from sermodels.training.cache import BusyError
 from sermodels.training.chain import POLL_S, Wait
 from sermodels.training.data import TrialData

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from search.space.outcome import Outcome
 from search.tracking.tracker import OUTCOME, Tracker
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
 from sermodels.evaluation.evaluate import run_figures, test_report

@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 
 from search.report.outcome import SweepOutcome, TrialOutcome
 from search.space.outcome import Outcome
-from sermodels.config.chain import STAGES
+from sermodels.config.settings import STAGES
 from sermodels.evaluation.pictures import BLUE, GREY, ORANGE, RED, STYLE, draw_confusion
 
 OTHERS = {"color": GREY, "lw": 0.8, "alpha": 0.6}  # lines behind the one that is meant

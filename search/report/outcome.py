@@ -15,7 +15,7 @@ from search.space.outcome import Outcome
 from search.tracking.records import Begin, End, Log, Record, RunKind, Text
 from search.tracking.runs import LANES, OUTCOME, REASON
 from search.tracking.spool import read_records
-from sermodels.config.chain import STAGES, StageName
+from sermodels.config.settings import STAGES, StageName
 from sermodels.errors import UserError
 from sermodels.training.bundle import METRICS
 from sermodels.training.epoch_report import EpochReport

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sermodels.config.chain import STAGES, ChainConfig, StageName
+from sermodels.config.settings import STAGES, ChainConfig, StageName
 from sermodels.networks.factory import Builder
 from sermodels.store.open import Store
 from sermodels.store.splits import split

@@ -9,8 +9,8 @@ import torch
 from search.run.estimate import count_stages, distinct_stages, estimate_seconds
 from search.space.preset import Preset, load
 from search.space.space import Space, configure, fits
-from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import dump_yaml
+from sermodels.config.settings import ChainConfig
 from sermodels.errors import UserError
 from sermodels.evaluation.evaluate import sides
 from sermodels.networks.cost import costs

@@ -18,7 +18,7 @@ from search.space.label import label
 from search.space.outcome import Outcome
 from search.space.trial_config import TrialConfig
 from search.space.trial_result import TrialResult
-from sermodels.config.chain import STAGES
+from sermodels.config.settings import STAGES
 
 LINE_EVERY_S = 30.0
 BAR = 24  # characters

@@ -13,8 +13,8 @@ import numpy as np
 import ray
 import torch
 
-from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
 from sermodels.config.parsing import to_plain
+from sermodels.config.settings import STAGES, ChainConfig, Lane, StageName
 from sermodels.errors import UserError
 from sermodels.evaluation.evaluate import confusion_by_speaker
 from sermodels.memory import give_back, keep_freed

@@ -20,7 +20,7 @@ from search.space.outcome import Outcome
 from search.space.trial_config import TrialConfig
 from search.space.trial_result import TrialResult
 from search.space.trial_spec import TrialSpec
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.errors import UserError
 from sermodels.memory import give_back, keep_freed, memory_used
 from sermodels.networks.cost import costs

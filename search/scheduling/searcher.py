@@ -22,7 +22,7 @@ from search.space.preset import Preset
 from search.space.space import Space
 from search.space.trial_config import Kind, resolve
 from search.space.trial_result import TrialResult
-from sermodels.config.chain import STAGES
+from sermodels.config.settings import STAGES
 from sermodels.training.cache import StageCache
 from sermodels.training.stage import stages_of
 

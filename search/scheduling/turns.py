@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.space.trial_config import Kind, TrialConfig
-from sermodels.config.chain import STAGES, StageName
+from sermodels.config.settings import STAGES, StageName
 from sermodels.training.cache import StageCache
 from sermodels.training.stage import Stage
 

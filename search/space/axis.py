@@ -20,8 +20,8 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import flatten, merged, parse, to_plain, unknown
+from sermodels.config.settings import ChainConfig
 from sermodels.errors import UserError
 
 KINDS = ("choice", "int", "uniform", "log_uniform")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 
 LaneScores = Mapping[Lane, float]  # validation UAR of the student's last epoch
 

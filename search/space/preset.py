@@ -9,8 +9,8 @@ from pydantic import Field
 
 from search.space.axis import chain_keys
 from search.space.space import Space, configure
-from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import flatten, load_yaml, merged, parse, parse_overrides, unknown
+from sermodels.config.settings import ChainConfig
 from sermodels.errors import UserError
 
 Whole = Annotated[int, Field(ge=0)]

@@ -14,8 +14,8 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 
 from search.space.axis import Axis, parse_axis
-from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.config.parsing import merged, parse
+from sermodels.config.settings import STAGES, ChainConfig
 from sermodels.errors import UserError
 from sermodels.training.stage import first_stage
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from search.space.space import Space, configure
-from sermodels.config.chain import STAGES, ChainConfig, StageName
 from sermodels.config.parsing import merged
+from sermodels.config.settings import STAGES, ChainConfig, StageName
 from sermodels.errors import UserError
 
 Kind = Literal["trial", "confirmation"]  # a confirmation trains one of the best again, on fresh seeds

@@ -6,7 +6,7 @@ from typing import Any
 
 from search.space.lane_scores import LaneScores
 from search.space.outcome import Outcome
-from sermodels.config.chain import StageName
+from sermodels.config.settings import StageName
 from sermodels.training.epoch_report import EpochReport
 
 _TUNE = "result"  # key of Tune's result

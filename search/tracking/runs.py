@@ -10,7 +10,7 @@ from search.space.outcome import Outcome
 from search.space.space import Space
 from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Record, RunKind, Text, View
 from search.tracking.spool import Spool
-from sermodels.config.chain import StageName
+from sermodels.config.settings import StageName
 from sermodels.training.epoch_report import EpochReport
 
 OUTCOME, REASON = "ser.outcome", "ser.reason"  # tags

@@ -15,8 +15,8 @@ from search.space.trial_result import TrialResult
 from search.space.trial_spec import RETRIES, TrialSpec
 from search.tracking.records import Dataset
 from search.tracking.runs import LANES, OUTCOME, REASON, Runs, run_key
-from sermodels.config.chain import STAGES
 from sermodels.config.parsing import dump_yaml
+from sermodels.config.settings import STAGES
 
 MOST_REASON = 5000  # characters: as many as a tag of MLflow holds
 

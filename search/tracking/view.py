@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from search.library_internals import chart_section, metric_chart, parallel_chart, runs_page, shared_view
-from sermodels.config.chain import STAGES
+from sermodels.config.settings import STAGES
 
 SCORE = "val_uar"
 WIDE = "hyperparameters"  # the section of the parallel coordinates alone

@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from sermodels.config.chain import Protocol
+from sermodels.config.settings import Protocol
 from sermodels.corpora.terms import terms
 from sermodels.evaluation.intervals import Interval, over_speakers
 from sermodels.metrics import uar, wa

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sermodels.config.chain import FrontEnd
+from sermodels.config.settings import FrontEnd
 from sermodels.corpora.audio import MIN_DURATION_S
 from sermodels.model_files import INPUT
 from sermodels.networks.network import Network

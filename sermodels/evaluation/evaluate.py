@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.errors import UserError
 from sermodels.metrics import Scores, confusion_matrix, score
 from sermodels.networks.network import Network

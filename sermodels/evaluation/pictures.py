@@ -13,7 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sermodels.config.chain import FrontEnd
+from sermodels.config.settings import FrontEnd
 from sermodels.evaluation.attention import SMOOTH, attention_masks
 from sermodels.networks.network import Network
 from sermodels.store.open import Store

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import nn
 
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.networks.factory import Builder
 from sermodels.networks.network import Network
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sermodels.config.chain import ChainConfig, StageName
+from sermodels.config.settings import ChainConfig, StageName
 from sermodels.networks.network import Network
 from sermodels.networks.peers.ast import Ast, start_from_deit
 from sermodels.networks.peers.septr import SepTr

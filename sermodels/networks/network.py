@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sermodels.config.chain import Encoding, Pooling
+from sermodels.config.settings import Encoding, Pooling
 from sermodels.errors import UserError
 from sermodels.networks.vit import Encoder, PatchEmbedding, coordinates, sinusoids
 

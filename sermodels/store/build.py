@@ -9,8 +9,8 @@ from typing import IO, TypeVar
 
 import pyarrow as pa
 
-from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.config.parsing import parse, to_plain
+from sermodels.config.settings import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
 from sermodels.files import file_sha256, remove_leftovers, replacing

@@ -12,7 +12,7 @@ import torchaudio
 from torch import Tensor, nn
 from torchaudio.functional import amplitude_to_DB, melscale_fbanks
 
-from sermodels.config.chain import Augmentation, FrontEnd
+from sermodels.config.settings import Augmentation, FrontEnd
 from sermodels.randomness import generator
 
 VIEWS = ("original", "noise", "shift", "speed")

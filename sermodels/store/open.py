@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sermodels.config.chain import Augmentation, FrontEnd
 from sermodels.config.parsing import parse, to_plain
+from sermodels.config.settings import Augmentation, FrontEnd
 from sermodels.errors import UserError
 from sermodels.store.frontend import VIEWS
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sermodels.config.chain import Augmentation, FrontEnd
+from sermodels.config.settings import Augmentation, FrontEnd
 from sermodels.corpora import audio
 from sermodels.corpora.utterance import Utterance
 from sermodels.errors import UserError

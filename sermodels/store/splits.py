@@ -23,7 +23,7 @@ from typing import Protocol as Interface
 
 import numpy as np
 
-from sermodels.config.chain import Protocol
+from sermodels.config.settings import Protocol
 from sermodels.errors import UserError
 from sermodels.randomness import generator
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sermodels.config.chain import Lane, StageName
+from sermodels.config.settings import Lane, StageName
 from sermodels.randomness import generator
 from sermodels.training.data import TrialData
 

@@ -25,8 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from sermodels.config.chain import ChainConfig, FrontEnd
 from sermodels.config.parsing import dump_yaml, load_yaml, parse, to_plain
+from sermodels.config.settings import ChainConfig, FrontEnd
 from sermodels.errors import UserError
 from sermodels.model_files import ADDED
 from sermodels.networks.factory import build_student

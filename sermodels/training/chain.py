@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from sermodels.config.chain import STAGES, ChainConfig, StageName
+from sermodels.config.settings import STAGES, ChainConfig, StageName
 from sermodels.networks.factory import Builder
 from sermodels.networks.network import require_fit
 from sermodels.training.cache import BusyError, History, StageCache

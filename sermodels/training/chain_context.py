@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.networks.factory import Builder
 from sermodels.training.cache import StageCache
 from sermodels.training.data import TrialData

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sermodels.config.chain import StageName
+from sermodels.config.settings import StageName
 from sermodels.training.cache import History, StageCache
 from sermodels.training.stage import Stage
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.store.open import Store
 from sermodels.store.splits import Split, split
 

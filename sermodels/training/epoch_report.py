@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sermodels.config.chain import StageName
+from sermodels.config.settings import StageName
 from sermodels.training.cache import History
 
 

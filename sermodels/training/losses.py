@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from sermodels.config.chain import ChainConfig, Lane, StageName, StageSettings
+from sermodels.config.settings import ChainConfig, Lane, StageName, StageSettings
 from sermodels.metrics import cosine, score
 from sermodels.networks.network import Output
 from sermodels.training.batches import Batch

@@ -13,8 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sermodels.config.chain import STAGES, ChainConfig, Lane, StageName
 from sermodels.config.parsing import flatten, merged, to_plain
+from sermodels.config.settings import STAGES, ChainConfig, Lane, StageName
 from sermodels.networks.peers.ast import weights_sha256
 
 # Raise a stage's number when its arithmetic changes: finished stages of the old arithmetic are then not reused.

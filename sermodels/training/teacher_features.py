@@ -6,7 +6,7 @@ R rows of the trial, D feature size.
 import torch
 from torch import Tensor
 
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 from sermodels.training.batches import Source
 from sermodels.training.chain_context import ChainContext
 from sermodels.training.lanes import infer

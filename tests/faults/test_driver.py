@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 from processes import started, wait_for
 
 from search.scheduling.ledger import open_study
-from sermodels.config.chain import STAGES
 from sermodels.config.parsing import merged
+from sermodels.config.settings import STAGES
 from sermodels.training.cache import StageCache
 from sermodels.training.training_log import read_all
 

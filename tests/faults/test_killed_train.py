@@ -17,8 +17,8 @@ from here import job_here
 from processes import ROOT, environment
 from safetensors.torch import load_file
 
-from sermodels.config.chain import STAGES
 from sermodels.config.parsing import merged
+from sermodels.config.settings import STAGES
 from sermodels.training.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]

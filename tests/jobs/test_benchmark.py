@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from sermodels.config.chain import FrontEnd
+from sermodels.config.settings import FrontEnd
 from sermodels.store.open import open_store
 
 

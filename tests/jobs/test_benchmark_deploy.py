@@ -2,7 +2,7 @@
 
 import pytest
 
-from sermodels.config.chain import ChainConfig, FrontEnd, Student, Teacher
+from sermodels.config.settings import ChainConfig, FrontEnd, Student, Teacher
 from sermodels.networks.factory import build_student
 
 FRONTEND = FrontEnd(clip_s=2.0, n_fft=512, n_mels=32, width=32)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sermodels.config.chain import STAGES, FrontEnd
+from sermodels.config.settings import STAGES, FrontEnd
 from sermodels.training.cache import StageCache
 from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 from sermodels.errors import UserError
 
 
@@ -129,7 +129,7 @@ def test_every_row_and_question_names_a_system_and_every_system_has_a_configurat
 
 
 def test_the_papers_systems_are_the_defaults(book):
-    from sermodels.config.chain import ChainConfig, Teacher
+    from sermodels.config.settings import ChainConfig, Teacher
 
     assert book.config("student", "full", {}) == ChainConfig()
     assert book.config("student-large", "full", {}) == ChainConfig(teacher=Teacher(depth=12, heads=12))

@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 from processes import error_line, started, wait_for
 
 from search.scheduling.ledger import open_study
-from sermodels.config.chain import Augmentation
 from sermodels.config.parsing import merged
+from sermodels.config.settings import Augmentation
 from sermodels.corpora import synthetic
 from sermodels.store.build import build
 from sermodels.training.training_log import read_all

@@ -15,8 +15,8 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import ROOT, environment, started, wait_for
 
-from sermodels.config.chain import STAGES
 from sermodels.config.parsing import merged
+from sermodels.config.settings import STAGES
 from sermodels.training.training_log import read_all
 
 GRID = {

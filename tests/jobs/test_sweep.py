@@ -13,8 +13,8 @@ from here import job_here
 from mlflow import MlflowClient
 from processes import error_line, job
 
-from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
+from sermodels.config.settings import ChainConfig
 from sermodels.training.bundle import load_bundle
 from sermodels.training.cache import StageCache
 from sermodels.training.chain import Chain

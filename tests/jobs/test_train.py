@@ -11,7 +11,7 @@ from conftest import SMALL, TINY
 from here import job_here
 from processes import error_line, job
 
-from sermodels.config.chain import Augmentation
+from sermodels.config.settings import Augmentation
 from sermodels.corpora import synthetic
 from sermodels.evaluation.evaluate import evaluate, rows_of
 from sermodels.store.build import build

@@ -8,7 +8,7 @@ SCRIPT = """
     import resource
     from pathlib import Path
     import torch
-    from sermodels.config.chain import ChainConfig
+    from sermodels.config.settings import ChainConfig
     from sermodels.memory import give_back, keep_freed
     from sermodels.networks.factory import build_teacher
 

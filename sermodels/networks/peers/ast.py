@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sermodels.config.chain import AST_OVERLAP
+from sermodels.config.settings import AST_OVERLAP
 from sermodels.errors import UserError
 from sermodels.networks.network import Output
 

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from search.publish.registry import CHAMPION, check_name, register
 from search.space.lane_scores import from_json, to_json
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.errors import UserError
 from sermodels.training.bundle import FINGERPRINT, load_bundle, write_bundle

@@ -16,8 +16,8 @@ from search.run.trial import run_trial
 from search.space.trial_config import TrialConfig, resolve
 from search.space.trial_result import TrialResult
 from search.space.trial_spec import TrialSpec
-from sermodels.config.chain import ChainConfig
 from sermodels.config.parsing import merged, parse
+from sermodels.config.settings import ChainConfig
 from sermodels.networks.network import Network
 from sermodels.training.cache import StageCache
 from sermodels.training.chain import Chain

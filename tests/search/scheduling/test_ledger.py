@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 from search.scheduling.ledger import Ledger, best, confirmed_lanes, create_study, open_study, params_of
 from search.space.preset import load
 from search.space.space import Space
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 from sermodels.errors import UserError
 
 

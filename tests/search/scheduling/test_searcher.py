@@ -13,7 +13,7 @@ from ray.tune.search.search_generator import SearchGenerator
 from search.scheduling.ledger import best, confirmed, confirmed_lanes, create_study, open_study, params_of
 from search.space.preset import load
 from search.space.space import Space
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 from sermodels.training.cache import StageCache
 from sermodels.training.stage import stages_of
 

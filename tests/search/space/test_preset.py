@@ -5,7 +5,7 @@ import yaml
 
 from search.space.preset import builtin, load
 from search.space.space import Space, configure
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.errors import UserError
 
 IMAGE = (128, 128)  # of a store built with the defaults

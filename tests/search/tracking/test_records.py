@@ -8,7 +8,7 @@ import pytest
 from search.space.lane_scores import from_json, to_json
 from search.space.outcome import Outcome
 from search.tracking.records import Begin, Dataset, Describe, End, Folder, Log, Text, View, decode, encode
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 from sermodels.training.epoch_report import EpochReport
 
 ABOUT = {"run": "5eed", "time": 1_700_000_000_000}

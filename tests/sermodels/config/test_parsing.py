@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd, Teacher
 from sermodels.config.parsing import dump_yaml, flatten, load_yaml, merged, parse, parse_overrides, to_plain
+from sermodels.config.settings import Augmentation, ChainConfig, FrontEnd, Teacher
 from sermodels.errors import UserError
 
 UNUSUAL = ChainConfig(

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd
+from sermodels.config.settings import Augmentation, ChainConfig, FrontEnd
 from sermodels.corpora import synthetic
 from sermodels.metrics import score
 from sermodels.networks.factory import build_student

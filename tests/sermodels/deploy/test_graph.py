@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from sermodels.config.chain import FrontEnd
+from sermodels.config.settings import FrontEnd
 from sermodels.corpora import audio
 from sermodels.deploy.graph import ExportableLogMel, export_onnx
 from sermodels.networks.factory import build_student

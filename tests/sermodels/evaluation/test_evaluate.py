@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.evaluation import evaluate as evaluation
 from sermodels.networks.factory import build_student
 from sermodels.store.open import Store

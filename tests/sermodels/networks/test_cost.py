@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sermodels.config.chain import ChainConfig, Teacher
+from sermodels.config.settings import ChainConfig, Teacher
 from sermodels.networks.cost import costs, count_macs, count_parameters
 from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network
@@ -18,7 +18,7 @@ PAPER = ChainConfig()
 LARGE = ChainConfig(teacher=Teacher(depth=12, heads=12))
 COUNT_STUDENT = """
 import sys
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.networks.factory import build_student
 from sermodels.networks.cost import count_macs
 student = build_student(ChainConfig(), (128, 128), classes=7, seed=0)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sermodels.config.chain import ChainConfig, Student, Teacher
+from sermodels.config.settings import ChainConfig, Student, Teacher
 from sermodels.networks.factory import build_student, build_teacher
 from sermodels.networks.network import Network, Output
 from sermodels.networks.vit import coordinates, sinusoids, to_patches

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from sermodels.config.chain import Augmentation, FrontEnd
+from sermodels.config.settings import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus, Utterance
 from sermodels.store.build import build
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sermodels.config.chain import Augmentation, FrontEnd
+from sermodels.config.settings import Augmentation, FrontEnd
 from sermodels.corpora import audio
 from sermodels.store.frontend import VIEWS, LogMel, log_mel, view
 

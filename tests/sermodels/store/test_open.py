@@ -11,7 +11,7 @@ import soundfile
 import torch
 from chirps import AUGMENTATION, SMALL, make, make_corpus
 
-from sermodels.config.chain import FrontEnd
+from sermodels.config.settings import FrontEnd
 from sermodels.corpora import audio
 from sermodels.errors import UserError
 from sermodels.store.frontend import VIEWS, log_mel, view

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.corpora import audio
 from sermodels.errors import UserError
 from sermodels.networks.factory import build_student

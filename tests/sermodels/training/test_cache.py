@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save, save_file
 
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 from sermodels.training.cache import BusyError, StageCache
 from sermodels.training.stage import Stage
 

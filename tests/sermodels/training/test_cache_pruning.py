@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from sermodels.config.chain import Lane
+from sermodels.config.settings import Lane
 from sermodels.training.cache import StageCache
 from sermodels.training.cache_pruning import prune
 from sermodels.training.stage import Stage

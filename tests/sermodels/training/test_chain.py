@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sermodels.config.chain import STAGES, ChainConfig
+from sermodels.config.settings import STAGES, ChainConfig
 from sermodels.networks.factory import Builder, build_student
 from sermodels.store.open import Store
 from sermodels.store.splits import split

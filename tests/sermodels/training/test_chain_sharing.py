@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.training.cache import BusyError, StageCache, lock_of
 from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData

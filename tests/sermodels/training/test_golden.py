@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sermodels.config.chain import STAGES, ChainConfig
 from sermodels.config.parsing import merged, parse
+from sermodels.config.settings import STAGES, ChainConfig
 from sermodels.training.cache import StageCache
 from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData

@@ -12,7 +12,7 @@ import sys
 import pytest
 import torch
 
-from sermodels.config.chain import STAGES
+from sermodels.config.settings import STAGES
 from sermodels.networks.factory import Builder
 from sermodels.training.batches import Order, Source, draw_order
 from sermodels.training.data import FoldRows, TrialData
@@ -26,7 +26,7 @@ BATCH, LR = 12, 3e-3
 ONE_STEP = """
 import sys, torch
 from sermodels.training.batches import Batch, Order
-from sermodels.config.chain import ChainConfig
+from sermodels.config.settings import ChainConfig
 from sermodels.training.lanes import LoopedLanes
 from sermodels.networks.factory import Builder
 from sermodels.training.losses import teacher_loss

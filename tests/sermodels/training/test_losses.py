@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sermodels.config.chain import STAGES, ChainConfig, StageSettings
+from sermodels.config.settings import STAGES, ChainConfig, StageSettings
 from sermodels.networks.factory import Builder
 from sermodels.networks.network import Output
 from sermodels.training.batches import Batch

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sermodels.config.chain import STAGES, ChainConfig, Lane, Student
 from sermodels.config.parsing import flatten, merged, parse, to_plain
+from sermodels.config.settings import STAGES, ChainConfig, Lane, Student
 from sermodels.errors import UserError
 from sermodels.training.stage import STAGE_VERSION, first_stage, lane_stages, stages_of
 

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import DeiTConfig, DeiTModel
 
-from sermodels.config.chain import ChainConfig, Teacher
+from sermodels.config.settings import ChainConfig, Teacher
 from sermodels.errors import UserError
 from sermodels.networks.cost import count_macs, count_parameters
 from sermodels.networks.factory import build_teacher

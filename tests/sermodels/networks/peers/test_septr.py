@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sermodels.config.chain import ChainConfig, Teacher
+from sermodels.config.settings import ChainConfig, Teacher
 from sermodels.networks.cost import count_macs, count_parameters
 from sermodels.networks.factory import build_teacher
 from sermodels.networks.peers.septr import along_last

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from sermodels.config.chain import Augmentation, ChainConfig, FrontEnd, Match, StageSettings, Student, Teacher
+from sermodels.config.settings import Augmentation, ChainConfig, FrontEnd, Match, StageSettings, Student, Teacher
 
 IMPOSSIBLE = [
     (FrontEnd, "sample_rate_hz", 0),
