@@ -5,11 +5,12 @@
     python jobs/train.py --store STORE --config best/config.yaml --out final --all-data
     python jobs/train.py --store STORE teacher.depth=2 student.lr=3e-4 'folds=[0, 1]'
 
-Settings are those of sermodels/config/settings.py: the paper's, if not given. Progress goes to standard error; standard output
-has one line of JSON, the validation figures, on a CPU the same to the bit for the same chain. --out writes the student
-as jobs/export_best.py writes a sweep's best. --all-data trains a configuration that has been chosen on train and
-validation side together, for as many epochs; the test side stays aside. Interrupted, it goes on from the last epoch. On
-one core a step of the paper's teacher takes about 0.45 s, of its student 0.06 s: on EmoDB the whole is about 3 hours.
+Settings are those of sermodels/config/settings.py: the paper's, if not given. Progress goes to standard error; standard
+output has one line of JSON, the validation figures, on a CPU the same to the bit for the same chain. --out writes the
+student as jobs/export_best.py writes a sweep's best. --all-data trains a configuration that has been chosen on train
+and validation side together, for as many epochs; the test side stays aside. Interrupted, it goes on from the last
+epoch. On one core a step of the paper's teacher takes about 0.45 s, of its student 0.06 s: on EmoDB the whole is about
+3 hours.
 """
 
 import json

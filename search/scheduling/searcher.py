@@ -1,6 +1,6 @@
 """Which configuration comes next: Optuna's proposals, without repetition, and without training a stage twice.
 
-The ledger (study.py) holds the truth; what is kept here in memory concerns the trials of this process alone, and whose
+The ledger (ledger.py) holds the truth; what is kept here in memory concerns the trials of this process alone, and whose
 turn it is among them (turns.py).
 """
 

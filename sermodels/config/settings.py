@@ -1,7 +1,7 @@
 """What a trial is: every setting of the front-end, the networks and the three stages.
 
 Frozen keyword-only dataclasses, a unit for every field; the defaults are the paper's. A value out of range
-raises ValueError naming the field, the value and what is allowed. `settings.py` reads them from YAML.
+raises ValueError naming the field, the value and what is allowed. `parsing.py` reads them from YAML.
 
 B rows in a batch, H image height (mel bands), W image width (columns of time), D token size.
 """
@@ -15,7 +15,7 @@ StageName = Literal["teacher", "match", "student"]
 STAGES: tuple[StageName, ...] = ("teacher", "match", "student")  # in their order
 Encoding = Literal["none", "ice", "sinusoidal", "learned"]
 Pooling = Literal["token", "mean"]
-Protocol = Literal[  # see splits.py
+Protocol = Literal[  # see store/splits.py
     "speaker",
     "utterance",
     "paper",

@@ -28,9 +28,8 @@ MOMENTS, EPOCHS = 20, 20
 # input, the words of a command, is a new process: its number is printed when it begins, its exit code when it ends.
 FORKS = """
     import json, os, runpy, sys, traceback
-    sys.path.insert(0, "jobs")
-    import search.home, sermodels.training.chain, sermodels.deploy.complete, sermodels.evaluation.evaluate, sermodels.store.open
-    import _device, _epochs, _store
+    import jobs.shared.device, jobs.shared.epochs, jobs.shared.store, search.home
+    import sermodels.training.chain, sermodels.deploy.complete, sermodels.evaluation.evaluate, sermodels.store.open
 
     for line in sys.stdin:
         process = os.fork()

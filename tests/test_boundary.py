@@ -1,4 +1,7 @@
-"""Imports go one way, jobs → search → sermodels, by public names; sermodels stands without Ray, MLflow and Optuna."""
+"""Imports go one way, by public names: jobs → search → sermodels, and within these from the upper floor to the lower.
+
+sermodels stands without Ray, MLflow and Optuna.
+"""
 
 import ast
 import subprocess
@@ -8,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 ABOVE = {  # package → what it must not import
     "sermodels": {"search", "jobs", "ray", "mlflow", "optuna"},
     "search": {"jobs"},
+}
+FLOORS = {  # package → its rooms from the ground up; modules beside them are the ground, and import no room
+    "sermodels": ("config", "corpora", "store", "networks", "training", "evaluation", "deploy"),
+    "search": ("space", "scheduling", "tracking", "publish", "report", "run"),
 }
 IMPORT_ALL = """
 import importlib, pkgutil, sys, sermodels
@@ -26,14 +33,19 @@ def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def imported(path: Path) -> Iterator[str]:
-    """The packages that a file imports, anywhere in it."""
+def modules(path: Path) -> Iterator[str]:
+    """What a file imports, anywhere in it: modules, and what could be one."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute here"
-            yield node.module.split(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The packages that a file imports, anywhere in it."""
+    return (module.split(".")[0] for module in modules(path))
 
 
 @pytest.mark.parametrize("package", ABOVE)
@@ -41,6 +53,19 @@ def test_no_source_file_imports_what_stands_above_it(package):
     assert sources(package)
     found = {str(path.relative_to(ROOT)): set(imported(path)) & ABOVE[package] for path in sources(package)}
     assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_room_imports_from_a_floor_above_it(package):
+    rooms = FLOORS[package]
+    assert {path.parent.name for path in (ROOT / package).glob("*/__init__.py")} == set(rooms), "each has its floor"
+    for path in sources(package):
+        inside = path.relative_to(ROOT / package).parts
+        floor = rooms.index(inside[0]) if len(inside) > 1 else -1
+        for module in modules(path):
+            top, room, *_ = [*module.split("."), ""]
+            if top == package and room in rooms:
+                assert rooms.index(room) <= floor, f"{path.relative_to(ROOT)} imports {module}"
 
 
 def test_jobs_import_each_other_by_public_names_of_the_package():
