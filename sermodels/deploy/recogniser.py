@@ -1,5 +1,7 @@
 """Name the emotion in recordings with onnxruntime, numpy and soundfile alone: no PyTorch.
 
+Other sample rates, and models trained without the silence at both ends, need librosa, too.
+
     from sermodels.deploy.recogniser import Recogniser
     model = Recogniser("best")
     print(model.answer("recording.wav"))

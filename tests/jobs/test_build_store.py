@@ -178,3 +178,19 @@ def test_the_script_itself(corpus, tmp_path):
     assert done.stdout.startswith("runs/stores/folder.arrow: built in ")
     assert [path.name for path in (tmp_path / "runs" / "stores").iterdir()] == ["folder.arrow"]
     assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
+
+
+def test_silence_at_both_ends_is_cut_if_asked_for(job, corpus, tmp_path):
+    for path in corpus.rglob("*_1.wav"):
+        samples, rate_hz = soundfile.read(path)
+        soundfile.write(path, np.pad(samples, 16_000), rate_hz)
+    assert job(*building(corpus, *SMALL, "--trim-db", 30))[0] == 0
+    store = open_store(tmp_path / "stores" / "small.arrow")
+    assert store.frontend.trim_db == 30
+    assert (store.duration_s < 0.6).all()
+    code, _, err = job(*building(corpus, *SMALL))
+    assert code == 2
+    assert "trim_db is 30.0 there, None here" in err
+    code, _, err = job(*building(corpus, *SMALL, "--trim-db", 0))
+    assert code == 2
+    assert "trim_db = 0.0 is not possible: must be above 0 dB, or none" in err
