@@ -11,6 +11,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import mlflow.environment_variables
@@ -106,7 +107,7 @@ def test_a_trial_shown_to_asha_fills_its_rungs_and_is_gone(asha):
         replay(asha, f"past-{number}", results)
     assert re.findall(r"Iter ([\d.]+): (\S+)", asha.debug_string()) == [("4.000", "0.6"), ("2.000", "0.6")]
     with pytest.raises(KeyError):
-        asha.on_trial_remove(None, Running)  # as of any trial that does not run
+        asha.on_trial_remove(None, SimpleNamespace(trial_id="past-0"))
 
 
 def test_asha_judges_a_running_trial_by_those_it_was_shown(asha):
