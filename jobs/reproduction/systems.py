@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from sermodels.config.parsing import load_yaml, merged, parse, unknown
 from sermodels.config.settings import ChainConfig, Protocol, StageName
+from sermodels.constraints import checked
 from sermodels.errors import UserError
 
 Size = Literal["full", "reduced"]
@@ -62,7 +63,7 @@ class Question:
     systems: tuple[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Book:
     """All of systems.yaml."""
 

@@ -1,7 +1,7 @@
 """What a sweep is: a preset in YAML, and the `key=value` words that change it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,14 +11,11 @@ from search.space.axis import chain_keys
 from search.space.space import Space, configure
 from sermodels.config.parsing import flatten, load_yaml, merged, parse, parse_overrides, unknown
 from sermodels.config.settings import ChainConfig
+from sermodels.constraints import NUMBER, AboveZero, NotNegative, Positive, Whole, checked
 from sermodels.errors import UserError
 
-Whole = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Preset:
     """A sweep: what is fixed, what varies, how trials are proposed and stopped, and what each may use.
 
@@ -33,9 +30,9 @@ class Preset:
     startup_trials: Whole = 10  # drawn at random before TPE has something to learn from
     scheduler: Literal["asha", "none"] = "none"
     grace_epochs: Positive = 5  # student epochs before ASHA may stop a trial
-    reduction_factor: Annotated[int, Field(ge=2)] = 3  # ASHA keeps the best 1 of so many at each rung
-    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1  # cores a trial, and its threads
-    gpus: Share = 0  # GPUs a trial: a fraction such as 0.25, or a whole number
+    reduction_factor: Annotated[int, Field(ge=2), NUMBER] = 3  # ASHA keeps the best 1 of so many at each rung
+    cpus: AboveZero = 1  # cores a trial, and its threads
+    gpus: NotNegative = 0  # GPUs a trial: a fraction such as 0.25, or a whole number
     confirm: Whole = 0  # how many of the best are trained again on fresh seeds at the end
     search_seed: Whole = 0  # of the sampler
     hang_s: Positive = 1800  # seconds without a finished step after which a trial's process is ended

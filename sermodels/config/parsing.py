@@ -2,23 +2,26 @@
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
 
+from sermodels.constraints import first_line
 from sermodels.errors import UserError
 
 T = TypeVar("T")
 
 
-def parse(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
-    """Validate a nested mapping into the dataclass `kind`.
+def parse(kind: type[T], mapping: dict[str, Any], where: str) -> T:
+    """Validate nested dicts into the dataclass `kind`.
 
     Args:
-        kind: a dataclass type, nested ones included.
+        kind: a dataclass made by `constraints.checked`; those in its fields may be plain ones.
         mapping: plain YAML values.
         where: what to call the source in an error: a file or "command line".
 
@@ -26,7 +29,7 @@ def parse(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
         UserError: one line with source, dotted key, value found and what was expected.
     """
     try:
-        return _adapter(kind).validate_python(_plain(mapping))
+        return _adapter(kind).validate_python(mapping)
     except ValidationError as error:
         raise UserError(f"{where}: {_explain(kind, error)}") from None
 
@@ -138,35 +141,17 @@ def unknown(what: str, name: str, names: Collection[str]) -> str:
     return f"unknown {what} {name!r}; {hint}"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, bool):
-        return str(value).lower()  # pydantic would take True for the number 1; "true" it takes for a bool alone
-    return list(value) if isinstance(value, tuple) else value
-
-
+@functools.cache
 def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(_strict(kind))
-
-
-def _strict(kind: Any) -> Any:
-    """Make `kind`, and every dataclass in its fields, refuse unknown keys."""
-    if dataclasses.is_dataclass(kind):
-        kind.__pydantic_config__ = ConfigDict(extra="forbid")
-        for f in dataclasses.fields(kind):
-            _strict(f.type)
-    return kind
+    assert is_pydantic_dataclass(kind), f"{kind} would take unknown keys: see constraints.checked"
+    return TypeAdapter(kind)
 
 
 def _explain(kind: type, error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return unknown("key", key, _names(kind))
-    message = first["msg"].removeprefix("Value error, ")
-    found = f" (found {first['input']!r})" if first["type"] != "value_error" else ""
-    return f"{key}: {message}{found}" if key else message
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "unexpected_keyword_argument":
+        return unknown("key", ".".join(map(str, first["loc"])), _names(kind))
+    return first_line(error)
 
 
 def _names(kind: Any, prefix: str = "") -> list[str]:

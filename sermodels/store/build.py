@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import pyarrow as pa
 
-from sermodels.config.parsing import parse, to_plain
+from sermodels.config.parsing import to_plain
 from sermodels.config.settings import Augmentation, FrontEnd
 from sermodels.corpora.utterance import Corpus
 from sermodels.errors import UserError
@@ -20,7 +20,6 @@ from sermodels.store.render import Recipe, Row, render
 
 Progress = Callable[[int, int], None]  # utterances done, of how many
 Skipped = dict[str, str | None]  # a recording left out: id, reason, source_sha256
-Settings = TypeVar("Settings", FrontEnd, Augmentation)
 
 
 def build(
@@ -54,12 +53,7 @@ def build(
     if workers < 1:
         raise UserError(f"workers = {workers} is not possible: must be at least 1")
     _require_every_emotion(corpus, {utterance.emotion for utterance in corpus.utterances})
-    recipe = Recipe(
-        corpus=corpus.name,
-        frontend=_as_read_back(frontend),
-        augmentation=_as_read_back(augmentation),
-        seed=seed,
-    )
+    recipe = Recipe(corpus=corpus.name, frontend=frontend, augmentation=augmentation, seed=seed)
     if out.exists():
         return _open_same(out, corpus, recipe, strict)
     try:
@@ -112,11 +106,6 @@ def _clip_differences(store: Store, corpus: Corpus) -> list[str]:
         },
     }
     return [f"{len(ids)} {kind} (the first: {min(ids)})" for kind, ids in kinds.items() if ids]
-
-
-def _as_read_back(settings: Settings) -> Settings:
-    """The settings as the store's manifest will give them: whole numbers as floats where the field is one."""
-    return parse(type(settings), to_plain(settings), type(settings).__name__)
 
 
 def _require_every_emotion(corpus: Corpus, found: set[str]) -> None:

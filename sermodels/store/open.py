@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from sermodels.config.parsing import parse, to_plain
 from sermodels.config.settings import Augmentation, FrontEnd
+from sermodels.constraints import checked
 from sermodels.errors import UserError
 from sermodels.store.frontend import VIEWS
 
@@ -24,7 +25,7 @@ _MANIFEST = b"manifest"  # its key in the schema's metadata
 _MAGIC = b"ARROW1"  # at both ends of a whole file
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Manifest:
     """What a store says of itself, as JSON in the metadata of its schema."""
 

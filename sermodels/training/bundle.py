@@ -27,6 +27,7 @@ from torch import Tensor
 
 from sermodels.config.parsing import dump_yaml, load_yaml, parse, to_plain
 from sermodels.config.settings import ChainConfig, FrontEnd
+from sermodels.constraints import checked
 from sermodels.errors import UserError
 from sermodels.model_files import ADDED
 from sermodels.networks.factory import build_student
@@ -72,7 +73,7 @@ class Bundle:
         return torch.cat([self.network(chunk).logits.softmax(-1) for chunk in images.split(ROWS_AT_ONCE)])
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class _Labels:
     emotions: tuple[str, ...]
 

@@ -101,7 +101,7 @@ def test_strict_refuses_a_damaged_recording(job, corpus, tmp_path):
         (["--corpus", "folder", "--root", "corpus", "speaker_regex=/(.)", "--workers", "0"], "workers = 0"),
         (["--corpus", "emodb", "--widht", "64"], "--widht"),
         (["--corpus", "emodb", "--width", "wide"], "--width"),
-        (["--corpus", "emodb", "--clip-s", "-1"], "clip_s = -1.0 is not possible: must be above 0 seconds"),
+        (["--corpus", "emodb", "--clip-s", "-1"], "clip_s: Input should be greater than 0 (found -1.0)"),
         (["--corpus", "emodb", "--out"], "--out"),
     ],
 )

@@ -112,7 +112,8 @@ def test_each_has_the_outcome_and_the_score_that_it_has_alone(trials, store, tmp
         "finished",
         "failed",
     ]
-    assert results[6].reason == "UserError: configuration: dim = 0 is not possible: must be at least 1"
+    reason = "configuration: dim: Input should be greater than or equal to 1 (found 0)"
+    assert results[6].reason == f"UserError: {reason}"
     for n in (0, 2, 4, 5):
         config = parse(ChainConfig, merged(TINY, PARAMS[n]), "alone")
         alone = Chain(config, TrialData(store, config), StageCache(tmp_path / str(n))).run().summary()

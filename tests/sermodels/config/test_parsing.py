@@ -1,11 +1,12 @@
 """Settings from files and command lines: what is wrong is named with its source, key and nearest valid name."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from sermodels.config.parsing import dump_yaml, flatten, load_yaml, merged, parse, parse_overrides, to_plain
 from sermodels.config.settings import Augmentation, ChainConfig, FrontEnd, Teacher
+from sermodels.constraints import checked
 from sermodels.errors import UserError
 
 UNUSUAL = ChainConfig(
@@ -74,7 +75,12 @@ def test_a_key_like_no_other_is_answered_with_all_valid_names():
     [
         ("teacher.depth", "deep", "integer"),
         ("teacher.depth", 2.5, "integer"),
-        ("teacher.depth", 0, "depth = 0 is not possible: must be at least 1"),
+        ("teacher.depth", 0, "teacher.depth: Input should be greater than or equal to 1 (found 0)"),
+        ("teacher.stem", [4, 0], "teacher.stem.1: Input should be greater than or equal to 1 (found 0)"),
+        ("student.epochs", 0, "student.epochs: Input should be greater than or equal to 1 (found 0)"),
+        ("match.lr", 1.0, "match.lr: Input should be less than 1 (found 1.0)"),
+        ("folds", [], "folds: Tuple should have at least 1 item"),
+        ("seeds", [3, 3], "seeds: (3, 3) is not possible: must be distinct numbers"),
         ("teacher.lr", None, "number"),
         ("teacher", 3, "Teacher"),
         ("encoding", "rope", "'none', 'ice', 'sinusoidal' or 'learned'"),
@@ -96,9 +102,37 @@ def test_a_wrong_value_is_named_with_its_source_and_key(key, value, expected):
     assert expected in message
 
 
-def test_a_truth_value_is_no_number():
-    with pytest.raises(UserError, match=r"teacher\.depth"):
-        parse(ChainConfig, {"teacher": {"depth": True}}, "trial.yaml")
+@pytest.mark.parametrize(("key", "value"), [("teacher.depth", True), ("alpha", False), ("folds", [True])])
+def test_a_truth_value_is_no_number(key, value):
+    with pytest.raises(UserError, match=rf"trial\.yaml: {key}.*(True|False) is not possible: must be a number"):
+        parse(ChainConfig, merged({}, {key: value}), "trial.yaml")
+
+
+def test_settings_that_exclude_each_other_are_named_with_their_section():
+    with pytest.raises(UserError) as caught:
+        parse(ChainConfig, {"teacher": {"network": "septr", "stem": [4, 1]}}, "trial.yaml")
+    assert one_line(caught) == "trial.yaml: teacher: stem = (4, 1) is not possible: must be (): septr has none"
+
+
+def test_text_that_is_a_number_is_one():
+    config = parse(ChainConfig, {"dim": "64", "alpha": "1e-4", "teacher": {"depth": 2.0}}, "trial.yaml")
+    assert (config.dim, config.alpha, config.teacher.depth) == (64, 1e-4, 2)
+
+
+@dataclass
+class Inner:
+    known: int = 0
+
+
+@checked
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_an_unknown_key_of_a_plain_dataclass_inside_is_refused_too():
+    assert parse(Outer, {"inner": {"known": 1}}, "file").inner.known == 1
+    with pytest.raises(UserError, match=r"file: unknown key 'inner\.knwon'; the nearest valid name is 'inner\.known'"):
+        parse(Outer, {"inner": {"knwon": 1}}, "file")
 
 
 def test_a_key_must_be_a_name(tmp_path):
