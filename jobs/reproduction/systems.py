@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sermodels.config.constraints import checked
 from sermodels.config.parsing import load_yaml, merged, parse, unknown
 from sermodels.config.settings import ChainConfig, Protocol, StageName
-from sermodels.constraints import checked
 from sermodels.errors import UserError
 
 Size = Literal["full", "reduced"]

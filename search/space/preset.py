@@ -9,9 +9,9 @@ from pydantic import Field
 
 from search.space.axis import chain_keys
 from search.space.space import Space, configure
+from sermodels.config.constraints import NUMBER, AboveZero, NotNegative, Positive, Whole, checked
 from sermodels.config.parsing import flatten, load_yaml, merged, parse, parse_overrides, unknown
 from sermodels.config.settings import ChainConfig
-from sermodels.constraints import NUMBER, AboveZero, NotNegative, Positive, Whole, checked
 from sermodels.errors import UserError
 
 

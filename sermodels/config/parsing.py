@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from sermodels.constraints import first_line
+from sermodels.config.constraints import first_line
 from sermodels.errors import UserError
 
 T = TypeVar("T")

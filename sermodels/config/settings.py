@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from sermodels.constraints import NUMBER, AboveZero, Finite, NotNegative, Positive, Whole, checked
+from sermodels.config.constraints import NUMBER, AboveZero, Finite, NotNegative, Positive, Whole, checked
 
 StageName = Literal["teacher", "match", "student"]
 STAGES: tuple[StageName, ...] = ("teacher", "match", "student")  # in their order

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sermodels.config.constraints import checked
 from sermodels.config.parsing import parse, to_plain
 from sermodels.config.settings import Augmentation, FrontEnd
-from sermodels.constraints import checked
 from sermodels.errors import UserError
 from sermodels.store.frontend import VIEWS
 

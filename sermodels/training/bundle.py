@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from sermodels.config.constraints import checked
 from sermodels.config.parsing import dump_yaml, load_yaml, parse, to_plain
 from sermodels.config.settings import ChainConfig, FrontEnd
-from sermodels.constraints import checked
 from sermodels.errors import UserError
 from sermodels.model_files import ADDED
 from sermodels.networks.factory import build_student

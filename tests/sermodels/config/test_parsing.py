@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from sermodels.config.constraints import checked
 from sermodels.config.parsing import dump_yaml, flatten, load_yaml, merged, parse, parse_overrides, to_plain
 from sermodels.config.settings import Augmentation, ChainConfig, FrontEnd, Teacher
-from sermodels.constraints import checked
 from sermodels.errors import UserError
 
 UNUSUAL = ChainConfig(
