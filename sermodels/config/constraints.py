@@ -1,7 +1,7 @@
 """Settings as pydantic checks them: the decorator of their dataclasses, and the ranges that several of them share.
 
 A range stands in the type of a field, and holds however the dataclass is made: by its constructor, by `replace`, or
-from YAML (settings.py). What relates several fields is checked in `__post_init__`.
+from YAML (parsing.py). What relates several fields is checked in `__post_init__`.
 """
 
 import functools
