@@ -11,6 +11,7 @@ import torch
 
 from sermodels.corpora import audio
 from sermodels.deploy import card
+from sermodels.deploy import complete as module
 from sermodels.deploy.complete import complete
 from sermodels.errors import UserError
 from sermodels.evaluation import evaluate
@@ -35,6 +36,23 @@ def bundle(store, tiny_config, tmp_path):
         return tmp_path / "best"
 
     return write
+
+
+@pytest.fixture(autouse=True, scope="module")
+def exported_once():
+    """Most bundles here hold the same network, whose export takes seconds."""
+    export, graphs = module.export_onnx, {}
+
+    def remembered(network, frontend, emotions):
+        weights = b"".join(tensor.numpy().tobytes() for tensor in network.state_dict().values())
+        key = (weights, str(network), frontend, tuple(emotions))
+        if key not in graphs:
+            graphs[key] = export(network, frontend, emotions)
+        return copy.deepcopy(graphs[key])
+
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(module, "export_onnx", remembered)
+        yield
 
 
 def change(folder, figure, value):
@@ -105,8 +123,6 @@ def test_names_of_a_users_corpus_cannot_break_a_table():
 
 
 def test_a_graph_that_answers_otherwise_is_refused(bundle, monkeypatch):
-    from sermodels.deploy import complete as module
-
     honest = module.export_onnx
 
     def off(network, *rest):

@@ -99,10 +99,12 @@ def test_a_manifest_of_another_format_and_none(copy):
 def bare(tmp_path_factory):
     """The interpreter of a fresh environment that has what the card names, and nothing else."""
     folder = tmp_path_factory.mktemp("bare") / "env"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     packages = [f"{name}=={version(name)}" for name in ("onnxruntime", "numpy", "soundfile")]
     installed = subprocess.run(
-        [folder / "bin" / "pip", "install", "--quiet", *packages], capture_output=True, text=True
+        [sys.executable, "-m", "pip", "--python", folder, "install", "--quiet", *packages],
+        capture_output=True,
+        text=True,
     )
     if installed.returncode:
         pytest.skip(f"no packages to be had: {installed.stderr.strip().splitlines()[-1]}")
