@@ -25,8 +25,8 @@ class Proposal:
     trial: TrialConfig
     stages: Mapping[StageName, tuple[Stage, ...]]  # of each lane
     reached: int = 0  # place in STAGES of the stage it is in: those before it are in the cache
-    awaits: Stage | None = None  # that another process had claimed
-    looked_s: float = 0.0  # when it was last looked whether it still does
+    awaits: Stage | None = None  # in training by another process
+    looked_s: float = 0.0  # monotonic time of the last look whether `awaits` is still in training
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -49,7 +49,7 @@ class Turns:
         self._trained: set[Stage] = set()  # that trials of this sweep got through
 
     def next(self) -> Proposal | None:
-        """Take the first of those that wait and need not wait any longer."""
+        """Take the first waiting proposal that may start now."""
         for place, proposal in enumerate(self.waiting):
             if self.may_start(proposal):
                 return self.waiting.pop(place)
@@ -98,7 +98,7 @@ class Turns:
 
     def _must_wait(self, proposal: Proposal, other: Proposal) -> bool:
         """Return whether another one is training, or is yet to train, a stage that a proposal needs."""
-        # All trials of a sweep have the same lanes in the same order; confirmations share none with them.
+        # All trials of a sweep have the same lanes, in one order; those of confirmations have other seeds.
         pairs = (zip(proposal.stages[n], other.stages[n], strict=False) for n in STAGES[other.reached :])
         return any(
             mine.shares_with(theirs) and mine not in self._trained for of_stage in pairs for mine, theirs in of_stage

@@ -41,7 +41,7 @@ class TrialConfig:
         return config[_TUNE]
 
     def __str__(self) -> str:
-        return self.kind  # Tune makes the name of a folder of it
+        return self.kind  # Tune names a folder of its scratch files by the text of a configuration
 
 
 def resolve(

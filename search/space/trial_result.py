@@ -17,8 +17,8 @@ class TrialResult:
     """One report: epochs that were trained or found, or the end of the trial."""
 
     epochs: tuple[EpochReport, ...] = ()  # of one stage, in order
-    student_epoch: int | None = None  # the last of them: only of the student stage, and where the trial may be stopped
-    score: float | None = None  # mean validation UAR over lanes; beside `student_epoch`, and at the end
+    student_epoch: int | None = None  # number of the last epoch, if a scheduler may stop the trial at it
+    score: float | None = None  # mean validation UAR over lanes, wherever `student_epoch` is, and of a finished trial
     outcome: Outcome | None = None  # finished, failed or waiting; None: the trial goes on
     reason: str = ""  # of a failure
     awaits: str = ""  # key of the stage that a trial waits for

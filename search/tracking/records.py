@@ -1,6 +1,7 @@
 """The records of a sweep's spool: what each says of a run, and its line of JSON.
 
-Sending a record twice does no harm (tracker.py), so every run is in the tracker once, and every step of it.
+The tracker takes a record twice without harm (tracker.py finds runs by their key), so after an interruption records are
+sent again, and every run and step is there once.
 """
 
 import dataclasses
@@ -54,7 +55,9 @@ class Log(_About):
     epochs: tuple[EpochReport, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)  # without a step
     tags: Mapping[str, str] = field(default_factory=dict)
-    links: Mapping[str, str] = field(default_factory=dict)  # tag → key of the run whose id is its value
+    links: Mapping[str, str] = field(
+        default_factory=dict
+    )  # tag → key of a run, whose id becomes its value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,7 @@ class Tracker:
     def send(
         self, records: Iterable[Record], note_success: Callable[[], None] = lambda: None, *, skip_unknown: bool = False
     ) -> None:
-        """Do what records say (runs.py), in order. What was done before changes nothing.
+        """Do what records say (records.py), in order. What was done before changes nothing.
 
         Args:
             records: of a spool.

@@ -1,6 +1,6 @@
 """Finished and half-finished lanes of stages on disk, by the key of all that determined them.
 
-    ROOT/STAGE/KEY/epoch-0050.safetensors     a lane after 50 epochs: the end of a stage, or the last of one under way
+    ROOT/STAGE/KEY/epoch-0050.safetensors     a lane after 50 epochs: finished, or the latest of one in training
     ROOT/STAGE/KEY/features-0050.safetensors  the finished teacher's features of its fold's rows
     ROOT/STAGE/KEY/training.jsonl             what was trained, by whom and when (training_log.py)
     ROOT/STAGE/KEY/lock                       held by the process that trains it
@@ -84,7 +84,7 @@ class StageCache:
     def save(
         self, stage: Stage, state: Mapping[str, Tensor], history: History, *, computed_by: Mapping[str, Any]
     ) -> None:
-        """Write the state after epoch len(history), and drop the unfinished ones of epochs before; hold the claim.
+        """Write the state after epoch len(history) and delete older checkpoints of an unfinished stage; claim it first.
 
         Args:
             stage: that is trained; finished if the history has all its epochs.
@@ -107,7 +107,7 @@ class StageCache:
         return self._features(teacher).exists()
 
     def load_features(self, teacher: Stage) -> Tensor | None:
-        """Return the features of a finished teacher, (R, D) for the R rows of its fold in order; or None.
+        """Return the features of a finished teacher, (n, D) for the n rows of its fold in order; or None.
 
         Pass over an unreadable file with a warning.
         """
@@ -120,9 +120,9 @@ class StageCache:
             logger.warning("%s: not readable features, passed over: %s", path, error)
             return None
 
-    def save_features(self, teacher: Stage, features_RD: Tensor) -> None:
-        """Keep the features of a finished teacher, for the R rows of its fold in order."""
-        _write(self._features(teacher), {"features": features_RD}, {})
+    def save_features(self, teacher: Stage, features_nD: Tensor) -> None:
+        """Keep the features of a finished teacher, for the n rows of its fold in order."""
+        _write(self._features(teacher), {"features": features_nD}, {})
 
     def claim(self, stages: Iterable[Stage]) -> ExitStack:
         """Take the right to train some stages; given back at the end of a `with`, or with the process.

@@ -62,8 +62,8 @@ class Chain:
             data: its rows, on the device to train on.
             cache: finished and half-finished stages.
             stacked: train all lanes in one program instead of one after the other; None: on a GPU.
-            owner: who is said to have trained, in the training log. What the same owner trained earlier, before it was
-                interrupted, counts as trained and not as reused. If not given, a name of its own.
+            owner: name of this chain in the training log. Epochs that the same owner trained before an interruption
+                count as trained, not as reused. If not given, a random name.
 
         Raises:
             UserError: the patch does not divide the images.
@@ -143,7 +143,7 @@ class Chain:
 
     @contextmanager
     def released(self, stage: StageName) -> Iterator[None]:
-        """Within a report: let others have the lanes of a stage while the block lasts, for it may never end.
+        """Within a report: unlock the lanes of a stage while the block lasts. A scheduler may stop the trial inside it.
 
         Raises:
             StageGoneError: another process has trained on meanwhile; `run` then goes on from the cache.

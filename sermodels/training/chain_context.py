@@ -1,4 +1,4 @@
-"""What the three stages of one chain have in common: configuration, rows, cache, and how networks are had from them."""
+"""What the three stages of one chain share: configuration, rows, cache, and the networks built or loaded from them."""
 
 from dataclasses import dataclass
 
@@ -47,5 +47,5 @@ class ChainContext:
         return network
 
     def rows(self, stage: Stage) -> Tensor:
-        """Return the rows of a stage's fold, train and validation, in order: numbers into the trial's R rows."""
+        """Return the rows of a stage's fold, both sides, ascending: indices into the rows of TrialData."""
         return self.data.folds[stage.lane.fold].rows

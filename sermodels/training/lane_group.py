@@ -32,8 +32,8 @@ class LaneGroup:
             context: of the chain.
             stages: of the lanes, all of one name.
             networks: of each lane.
-            states: that replace parameters and Adam's moments, where there is one.
-            targets: of each lane, the teacher's features (R, D) at the trial's R rows; (R, 0) in the teacher stage.
+            states: of each lane: parameters and Adam's moments to go on from; None: fresh ones.
+            targets: of each lane: the teacher's features (R, D), R the rows of TrialData; (R, 0) in the teacher stage.
         """
         self.stages = list(stages)
         self._context = context

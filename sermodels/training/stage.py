@@ -1,4 +1,4 @@
-"""The identity of a stage: one lane of a teacher, a match or a student, and all that determines it.
+"""The identity of a `Stage`: the teacher, the match or the student of one lane, and all that determines it.
 
 A trained stage is a pure function of what determines it. Its key, a hash of that, says where it lies in the stage cache
 and whether two configurations share it. Not in a key: how many epochs the stage itself is trained (20 epochs are a
@@ -20,7 +20,7 @@ from sermodels.networks.peers.ast import weights_sha256
 # Raise a stage's number when its arithmetic changes: finished stages of the old arithmetic are then not reused.
 STAGE_VERSION: dict[StageName, int] = {"teacher": 2, "match": 2, "student": 2}
 
-# Place in a key → the setting that stands there. What determines the stage before is in the key of that one.
+# Place in a key → the setting that stands there. Settings of earlier stages enter through the key of the parent.
 KEYED: Mapping[StageName, Mapping[str, str]] = {
     "teacher": {
         "split.protocol": "protocol",
@@ -60,13 +60,13 @@ KEYED: Mapping[StageName, Mapping[str, str]] = {
 }
 # Settings younger than the first caches: left out while they have their default, so that older keys stay as they were.
 YOUNGER = ("all_data", "teacher.network", "teacher.weights")
-# The key of a stage holds, beside the key of the stage before, how many epochs that one was trained.
+# A key holds the key of the stage before, and how many epochs the stage before was trained.
 EPOCHS_KEYED: Mapping[str, StageName] = {f"{before}.epochs": stage for before, stage in pairwise(STAGES)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One lane of one stage after its last epoch; two are equal if their keys and epochs are."""
+    """One stage of one lane, after its last epoch. Two are equal if their keys and their epochs are equal."""
 
     name: StageName
     lane: Lane
@@ -81,7 +81,7 @@ class Stage:
 
     @property
     def id(self) -> str:
-        """Key and epochs: the name of what the stage ends with."""
+        """Key and epochs as text: names the result of the stage."""
         return f"{self.key}-{self.epochs:04}"
 
     @property
@@ -90,7 +90,7 @@ class Stage:
         return self if self.parent is None else self.parent.teacher
 
     def shares_with(self, other: "Stage") -> bool:
-        """Return whether both are trained alike, epoch for epoch, as far as both go."""
+        """Return whether the keys are equal: the first epochs of both, as many as both have, are the same."""
         return self.key == other.key
 
     def __str__(self) -> str:
@@ -133,7 +133,7 @@ def lane_stages(config: ChainConfig, fingerprint: str, lane: Lane) -> dict[Stage
 
 
 def first_stage(setting: str) -> StageName:
-    """Return the first stage whose key a setting is part of; the student stage if none is.
+    """Return the first stage whose key a setting is part of; "student" for a setting that is in no key.
 
     Args:
         setting: dotted key of ChainConfig, such as `teacher.lr`.

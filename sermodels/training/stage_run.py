@@ -1,4 +1,4 @@
-"""One stage of a chain, all its lanes: claimed, taken up where the cache has them, trained epoch by epoch."""
+"""The teacher, match or student stage of a chain for all its lanes: claim, take up from the cache, train, save."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +18,7 @@ Wait = Callable[[BusyError], None]
 
 
 class StageRun:
-    """The run of one stage."""
+    """One of the three stages of a chain; each lane of it is a `Stage`."""
 
     def __init__(self, context: ChainContext, stages: Sequence[Stage], features: TeacherFeatures):
         """Prepare; nothing is claimed or trained yet.
@@ -29,7 +29,7 @@ class StageRun:
             features: of the chain's teachers.
         """
         self._context, self._stages, self._features = context, stages, features
-        self._claims = ExitStack()  # on the lanes that are being trained
+        self._claims = ExitStack()  # the locks of the lanes in training
 
     def run(self, report: Report, tick: Tick, wait: Wait) -> list[History]:
         """Train what the cache lacks; the arguments are those of `Chain.run`. Return the history of each lane.
@@ -48,7 +48,7 @@ class StageRun:
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Within a report: let others have the lanes while the block lasts, for it may never end.
+        """Within a report: unlock the lanes while the block lasts. A scheduler may stop the trial inside it, for good.
 
         Raises:
             StageGoneError: another process has trained on meanwhile.
@@ -64,7 +64,7 @@ class StageRun:
             raise StageGoneError(f"another process went on with {self._stages[0]}")
 
     def _claim(self, wait: Wait) -> None:
-        """Hold the lanes that are not finished, all at once; while others have one, none is held."""
+        """Lock all unfinished lanes at once. While another process holds one of them, hold none."""
         while True:
             missing = self._missing()
             try:
@@ -107,7 +107,7 @@ class StageRun:
     def _take_up(
         self, missing: list[Stage], found: dict[Stage, Checkpoint | None], before: LaneGroup | None
     ) -> LaneGroup:
-        # Lanes join when the others have caught up with the epoch their checkpoint stopped at.
+        # A lane whose checkpoint is ahead joins the group when the others have reached its epoch.
         current = before.states() if before else {}
         states = [current.get(stage) or self._loaded(found[stage]) for stage in missing]
         networks = [self._start(stage) for stage in missing]
