@@ -21,7 +21,9 @@ VIEWS = ("original", "noise", "shift", "speed")
 class LogMel(nn.Module):
     """Waveform to log-mel image (paper, section on preprocessing); holds the window and the filters.
 
-    A module rather than a function over cached tensors, so that it can move to another device.
+    A module rather than a function over cached tensors, so that it can move to another device. All frames are
+    transformed: leaving out those that no column shows, and looking for the loudest among them, would save a quarter of
+    the time of an image and double the code.
     """
 
     def __init__(self, settings: FrontEnd) -> None:
