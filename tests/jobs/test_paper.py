@@ -6,6 +6,8 @@ import shutil
 import pytest
 from here import job_here
 
+pytestmark = pytest.mark.timeout(900)  # all on one core
+
 SYSTEMS = ["student", "septr-16"]
 
 
