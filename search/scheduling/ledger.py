@@ -67,22 +67,35 @@ def mend(path: Path) -> None:
 
 
 def best(study: optuna.Study, n: int) -> list[FrozenTrial]:
-    """The n finished trials with the highest scores, best first, one of each configuration; never a pruned one."""
+    """Return the n finished trials with the highest scores, best first, one of each configuration; none pruned."""
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     distinct: dict[str, FrozenTrial] = {}
-    for trial in sorted(finished, key=lambda trial: (-trial.value, trial.number)):
+    for trial in sorted(finished, key=lambda trial: (-score_of(trial), trial.number)):
         distinct.setdefault(Space.key(params_of(trial)), trial)
     return list(distinct.values())[:n]
 
 
+def score_of(trial: FrozenTrial) -> float:
+    """Return the score of a finished trial of the ledger.
+
+    Raises:
+        ValueError: it has none: it has not finished.
+    """
+    if trial.value is None:
+        raise ValueError(f"trial {trial.number} has no score, it is {trial.state.name}")
+    return trial.value
+
+
 def params_of(trial: FrozenTrial) -> dict[str, Any]:
-    """What a trial of the ledger was asked to train: dotted keys of ChainConfig → values."""
-    return trial.user_attrs["params"]
+    """Return what a trial of the ledger was asked to train: dotted keys of ChainConfig → values."""
+    params: dict[str, Any] = trial.user_attrs["params"]
+    return params
 
 
 def confirmed(study: optuna.Study) -> dict[str, float]:
-    """Key of the params → mean validation UAR on fresh seeds, of each configuration that was confirmed."""
-    return study.user_attrs.get("confirmed", {})
+    """Return key of the params → mean validation UAR on fresh seeds, of each configuration that was confirmed."""
+    scores: dict[str, float] = study.user_attrs.get("confirmed", {})
+    return scores
 
 
 def confirmed_lanes(study: optuna.Study) -> dict[str, LaneScores]:

@@ -76,8 +76,9 @@ class StudySearcher(Searcher):
         self._given: dict[str, int] | None = None  # see `_known`
         self._untried: Iterator[dict[str, Any]] | None = None  # points of the grid not looked at yet
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The configuration of a new trial; None: ask again when another has got on; FINISHED: there are no more."""
+    # Ray's annotation leaves out FINISHED, a text, which its docstring offers as an answer.
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """Return the configuration of a new trial; None: ask again when another has got on; FINISHED: no more."""
         if self._is_full():
             return None
         if (proposal := self._turns.next()) is None and not self._held_back:

@@ -50,14 +50,26 @@ class Axis:
         return self.choices[value] if self.choices else {self.name: value}
 
     def values(self) -> Sequence[Any] | None:
-        """All values in order; None for a range of real numbers."""
+        """Return all values in order; None for a range of real numbers."""
         if isinstance(d := self.distribution, IntDistribution):
             return range(d.low, d.high + 1, d.step)
         return list(self.choices) or None
 
+    def listed(self) -> Sequence[Any]:
+        """Return all values in order.
+
+        Raises:
+            ValueError: the axis is a range of real numbers.
+        """
+        if (values := self.values()) is None:
+            raise ValueError(f"{self.name} is a range of real numbers: its values cannot be listed")
+        return values
+
     def ends(self) -> tuple[Any, Any]:
-        """The first and the last value, or the bounds of a range."""
-        values = self.values() or (self.distribution.low, self.distribution.high)
+        """Return the first and the last value, or the bounds of a range."""
+        if isinstance(d := self.distribution, FloatDistribution):
+            return d.low, d.high
+        values = self.listed()
         return values[0], values[-1]
 
     def suggest(self, trial: optuna.Trial) -> Any:

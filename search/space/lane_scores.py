@@ -22,8 +22,13 @@ def from_json(found: Any) -> LaneScores:
     """
     try:
         if isinstance(found, Mapping):
-            named = ((re.fullmatch(r"fold (\d+), seed (\d+)", name), score) for name, score in found.items())
-            return {Lane(int(lane[1]), int(lane[2])): float(score) for lane, score in named}
+            return {_lane_of_earlier(name): float(score) for name, score in found.items()}
         return {Lane(int(fold), int(seed)): float(score) for fold, seed, score in found}
     except (TypeError, ValueError) as error:
         raise ValueError(f"not the scores of lanes: {found!r}") from error
+
+
+def _lane_of_earlier(name: str) -> Lane:
+    if (found := re.fullmatch(r"fold (\d+), seed (\d+)", name)) is None:
+        raise ValueError(f"not a lane: {name!r}")
+    return Lane(int(found[1]), int(found[2]))

@@ -89,7 +89,8 @@ def _changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
     """The document with overrides put in; the names of axes hold dots, so `space.` is followed by one name."""
     names = [f.name for f in fields(Preset) if f.name not in ("chain", "space")]
     names += [f"chain.{key}" for key in chain_keys()]
-    space, settings = dict(document["space"]), {}
+    space: dict[str, Any] = dict(document["space"])
+    settings: dict[str, Any] = {}
     for key, value in changes.items():
         if not key.startswith("space."):
             settings |= flatten({key: value})

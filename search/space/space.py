@@ -118,16 +118,19 @@ class Space:
         return [axis.name for axis in self.axes if axis.values() is None]
 
     def corners(self) -> list[dict[str, Any]]:
-        """Distinct params at the edges: all axes at their first value, all at their last, each alone at its last."""
-        points = [self._point(lambda axis: axis.ends()[0]), self._point(lambda axis: axis.ends()[1])]
-        for alone in self.axes:
-            points.append(self._point(lambda axis, alone=alone: axis.ends()[1 if axis is alone else 0]))
+        """Return distinct params at the edges: all axes at their first value, all at their last, each alone there."""
+        names = [axis.name for axis in self.axes]
+        points = [self._corner(()), self._corner(names), *(self._corner([alone]) for alone in names)]
         return list({self.key(params): params for params in map(self.params, points)}.values())
 
     @staticmethod
     def key(params: Mapping[str, Any]) -> str:
         """The same text for the same params, whatever their order."""
         return json.dumps(params, sort_keys=True)
+
+    def _corner(self, last: Collection[str]) -> dict[str, Any]:
+        """Return the point with the axes named in `last` at their last value, the others at their first."""
+        return self._point(lambda axis: axis.ends()[1 if axis.name in last else 0])
 
     def _point(self, choose: Callable[[Axis], Any]) -> dict[str, Any]:
         point: dict[str, Any] = {}
@@ -143,7 +146,7 @@ def _walk(axes: Sequence[Axis], point: dict[str, Any]) -> Iterator[dict[str, Any
     elif not axes[0].active(point):
         yield from _walk(axes[1:], point)
     else:
-        for value in axes[0].values():
+        for value in axes[0].listed():
             yield from _walk(axes[1:], {**point, axes[0].name: value})
 
 
@@ -154,8 +157,8 @@ def _count(axes: Sequence[Axis], point: Mapping[str, Any]) -> int:
     if not axis.active(point):
         return _count(rest, point)
     if any(axis.name in other.when for other in rest):
-        return sum(_count(rest, {**point, axis.name: value}) for value in axis.values())
-    return len(axis.values()) * _count(rest, point)
+        return sum(_count(rest, {**point, axis.name: value}) for value in axis.listed())
+    return len(axis.listed()) * _count(rest, point)
 
 
 def _by_stage(axes: Collection[Axis]) -> tuple[Axis, ...]:

@@ -38,7 +38,8 @@ class TrialConfig:
     @staticmethod
     def from_tune(config: Mapping[str, Any]) -> "TrialConfig":
         """Read what `to_tune` returned."""
-        return config[_TUNE]
+        trial: TrialConfig = config[_TUNE]
+        return trial
 
     def __str__(self) -> str:
         return self.kind  # Tune names a folder of its scratch files by the text of a configuration

@@ -38,4 +38,5 @@ class TrialResult:
     @staticmethod
     def from_tune(result: Mapping[str, Any] | None) -> "TrialResult":
         """Read what `to_tune` returned; an empty result if there was none."""
-        return (result or {}).get(_TUNE, TrialResult())
+        reported: TrialResult = (result or {}).get(_TUNE, TrialResult())
+        return reported
