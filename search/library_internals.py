@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:  # whoever needs a file's name alone does not wait for these imports
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
     from ray.tune.schedulers import TrialScheduler
 
 # Ray
@@ -71,11 +73,12 @@ def replay(scheduler: "TrialScheduler", trial_id: str, results: Iterable[Mapping
         trial_id: unlike any other's.
         results: in the order in which they were reported.
     """
-    trial = SimpleNamespace(trial_id=trial_id)
-    scheduler.on_trial_add(None, trial)
+    controller = cast("TuneController", None)  # of a driver that is gone, as is the trial's own object
+    trial = cast("Trial", SimpleNamespace(trial_id=trial_id))
+    scheduler.on_trial_add(controller, trial)
     for result in results:
-        scheduler.on_trial_result(None, trial, dict(result))
-    scheduler.on_trial_remove(None, trial)
+        scheduler.on_trial_result(controller, trial, dict(result))
+    scheduler.on_trial_remove(controller, trial)
 
 
 # Optuna
@@ -207,7 +210,12 @@ def metric_chart(section: str, metric: str, name: str, *, over_steps: bool) -> d
     about = {"metricKey": metric, "displayName": name}
     if not over_steps:
         return _chart(metric, section, "BAR") | about
-    lines = {"xAxisKey": "step", "yAxisKey": "metric", "selectedXAxisMetricKey": "", "yAxisExpressions": []}
+    lines: dict[str, Any] = {
+        "xAxisKey": "step",
+        "yAxisKey": "metric",
+        "selectedXAxisMetricKey": "",
+        "yAxisExpressions": [],
+    }
     lines |= {"scaleType": "linear", "xAxisScaleType": "linear", "lineSmoothness": 0, "range": {}}
     return _chart(metric, section, "LINE") | about | lines
 

@@ -11,7 +11,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from search.space.outcome import Outcome
-from search.tracking.tracker import OUTCOME, Tracker
+from search.tracking.runs import OUTCOME
+from search.tracking.tracker import Tracker
 from sermodels.config.settings import ChainConfig
 from sermodels.credentials import without_credentials
 from sermodels.errors import UserError

@@ -80,12 +80,13 @@ def register(client: MlflowClient, run: Run, folder: Path, name: str, *, force: 
         own = _of_run(client, name, run.info.run_id) or _new_version(client, run, folder, name, tags)
         present = _champion(client, name)
         better, why = _judged(own, present)
-        if better or (force and (present is None or present.version != own.version)):
+        is_champion = present is not None and present.version == own.version
+        if better or (force and not is_champion):
             client.set_registered_model_alias(name, CHAMPION, own.version)
             return Registered(
                 str(own.version), True, why if better else f"{why}; made champion all the same, by --force"
             )
-        return Registered(str(own.version), present.version == own.version, why)
+        return Registered(str(own.version), is_champion, why)
     except (MlflowException, OSError) as error:
         raise UserError(f"--register {name}: {without_credentials(str(error).splitlines()[0])}") from None
 
@@ -117,9 +118,14 @@ def _new_version(client: MlflowClient, run: Run, folder: Path, name: str, tags: 
         _save(client, model.model_id, folder)
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
-        about = {"tags": dict(tags), "description": description, "model_id": model.model_id}
-        source = client.get_logged_model(model.model_id).artifact_location
-        return client.create_model_version(name, source, run_id=run.info.run_id, **about)
+        return client.create_model_version(
+            name,
+            client.get_logged_model(model.model_id).artifact_location,
+            run_id=run.info.run_id,
+            tags=dict(tags),
+            description=description,
+            model_id=model.model_id,
+        )
     except BaseException:
         client.delete_logged_model(model.model_id)
         raise

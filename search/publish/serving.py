@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array, Map
 
@@ -49,7 +49,8 @@ class EmotionModel(PythonModel):
         """Open the model."""
         self.model = Recogniser(context.artifacts[BUNDLE])
 
-    def predict(self, model_input: pd.DataFrame) -> list[dict[str, Any]]:
+    # MLflow looks at the parameters' names, and lets a model leave out those that it does not use.
+    def predict(self, model_input: pd.DataFrame) -> list[dict[str, Any]]:  # type: ignore[override]
         """Name the emotion in each row.
 
         Raises:
@@ -83,7 +84,8 @@ class EmotionModel(PythonModel):
 
 
 def _refused(reason: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(reason)
+    refused: MlflowException = MlflowException.invalid_parameter_value(reason)
+    return refused
 
 
 mlflow.models.set_model(EmotionModel())
