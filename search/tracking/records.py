@@ -143,5 +143,6 @@ def _from_format_1(found: Mapping[str, Any]) -> dict[str, Any]:
 def _epoch_of_format_1(row: Mapping[str, float]) -> dict[str, Any]:
     named = {tuple(name.split("/", 1)): value for name, value in row.items() if "/" in name}
     metrics = {name: value for (_, name), value in named.items()}
-    stage = next((stage for stage, _ in named), "")
+    stages = {stage for stage, _ in named}
+    stage = stages.pop() if len(stages) == 1 else ""  # which no record may have: a row is of one stage
     return {"stage": stage, "epoch": row.get("epoch"), "reused": metrics.pop("reused", 0.0), "metrics": metrics}

@@ -53,8 +53,19 @@ class Runs:
         dataset: Dataset | None = None,
     ) -> None:
         """Record that a run begins, or begins again."""
-        more = {"params": params or {}, "tags": tags or {}, "parent": parent, "dataset": dataset}
-        self._add(Begin(run=run, time=_now_ms(), name=name, kind=kind, sweep=sweep, **more))
+        self._add(
+            Begin(
+                run=run,
+                time=_now_ms(),
+                name=name,
+                kind=kind,
+                sweep=sweep,
+                params=params or {},
+                tags=tags or {},
+                parent=parent,
+                dataset=dataset,
+            )
+        )
 
     def log(
         self,
@@ -70,8 +81,7 @@ class Runs:
         again = run in self._seconds  # a trial finishes once
         changed = {name: x for name, x in (figures or {}).items() if not again and self._figures.get((run, name)) != x}
         if new or changed or tags or links:
-            more = {"figures": changed, "tags": tags or {}, "links": links or {}}
-            self._add(Log(run=run, time=_now_ms(), epochs=new, **more))
+            self._add(Log(run=run, time=_now_ms(), epochs=new, figures=changed, tags=tags or {}, links=links or {}))
 
     def text(self, run: str, file: str, text: str) -> None:
         """Record a text as an artifact of a run."""

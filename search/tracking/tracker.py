@@ -64,8 +64,8 @@ class Tracker:
         self._experiment = ""
         self._ids: dict[str, str] = {}  # key of a run → its id
 
-    def connect(self) -> None:
-        """Connect, and make the experiment if it does not exist.
+    def connect(self) -> MlflowClient:
+        """Connect, and make the experiment if it does not exist; return MLflow's client.
 
         Raises:
             UserError: nothing answers there, or it is not a store that MLflow knows.
@@ -86,13 +86,12 @@ class Tracker:
             reason = without_credentials(str(error).splitlines()[0])
             raise UserError(f"--tracking-uri {self.uri}: {reason}") from None
         self._client = client
+        return client
 
     @property
     def client(self) -> MlflowClient:
         """MLflow's client; connects first if need be."""
-        if self._client is None:
-            self.connect()
-        return self._client
+        return self.connect() if self._client is None else self._client
 
     def send(
         self, records: Iterable[Record], note_success: Callable[[], None] = lambda: None, *, skip_unknown: bool = False
@@ -270,7 +269,7 @@ def _experiment(client: MlflowClient, uri: str, artifacts: Path) -> str:
     return found.experiment_id
 
 
-def _alone(uri: str) -> AbstractContextManager:
+def _alone(uri: str) -> AbstractContextManager[object]:
     """Keep others away from a database file: two that make its tables at the same time get in each other's way."""
     if not uri.startswith("sqlite:///"):
         return nullcontext()

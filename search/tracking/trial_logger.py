@@ -60,8 +60,7 @@ class TrialLogger(LoggerCallback):
         if reported.outcome in (Outcome.FINISHED, Outcome.FAILED):
             tags[OUTCOME] = reported.outcome
         self._outcomes[trial.trial_id] = reported.outcome
-        about = {"figures": reported.figures, "tags": tags}
-        self._runs.log(self._keys[trial.trial_id], epochs=reported.epochs, **about)
+        self._runs.log(self._keys[trial.trial_id], epochs=reported.epochs, figures=reported.figures, tags=tags)
 
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """End the run. A trial that ended without saying how was stopped by the scheduler."""

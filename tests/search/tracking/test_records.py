@@ -79,6 +79,7 @@ def test_a_line_of_format_1_is_read(written, expected):
         ({"format": 2, "do": "sing"}, "tag 'sing'"),
         ({"format": 2, "do": "text", "file": "x"}, "text.text: Field required"),
         ({"do": "log", "epochs": [{"epoch": 1}]}, "epochs.0.stage"),
+        ({"do": "log", "epochs": [{"epoch": 1, "match/loss": 1.0, "student/loss": 1.0}]}, "epochs.0.stage"),
     ],
 )
 def test_a_line_that_is_none_is_refused_with_the_reason(line, reason):
