@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any
 
 import matplotlib
@@ -27,11 +28,12 @@ MOST_CURVES, MOST_LANES = 30, 12  # the best so many are drawn
 
 def history(sweep: SweepOutcome) -> str:
     """Score of each trial in the order in which they ended, and the best so far."""
-    ended = sorted((t for t in sweep.trials if t.ended_s is not None), key=lambda t: t.ended_s)
-    scored = [(number, trial) for number, trial in enumerate(ended, start=1) if trial.score is not None]
+    timed = [(trial.ended_s, trial) for trial in sweep.trials if trial.ended_s is not None]
+    ended = [trial for _, trial in sorted(timed, key=itemgetter(0))]
+    scored = [(number, trial.score) for number, trial in enumerate(ended, start=1) if trial.score is not None]
     with _svg("history", 3.2) as figure:
         axes = figure.subplots()
-        numbers, scores = [number for number, _ in scored], [trial.score for _, trial in scored]
+        numbers, scores = [number for number, _ in scored], [score for _, score in scored]
         axes.scatter(numbers, scores, s=16, color=BLUE, label="finished", zorder=3)
         axes.step(numbers, np.maximum.accumulate(scores), where="post", color=ORANGE, label="best so far")
         for outcome, marker, color in ((Outcome.PRUNED, "|", GREY), (Outcome.FAILED, "x", RED)):
@@ -47,15 +49,15 @@ def parallel_coordinates(sweep: SweepOutcome) -> str:
     """One line a finished trial through the values of its hyperparameters to its score."""
     ranked = sweep.ranked()
     columns = {name: _scale([trial.params.get(name) for trial in ranked], name, sweep) for name in param_names(sweep)}
-    scores = np.array([trial.score for trial in ranked])
+    scores = np.array([score for _, score in sweep.scored()])
     with _svg("parallel", 4.0) as figure:
         axes = figure.subplots()
         heights = [*(places for places, _ in columns.values()), _unit(scores)]
         color = matplotlib.colormaps["cividis"](_unit(scores))
         for place, trial in reversed([*enumerate(ranked)]):  # the best on top
             line = [height[place] for height in heights]
-            style = {"lw": 2.5, "zorder": 4} if trial is sweep.leader() else {"lw": 1.0, "alpha": 0.7}
-            axes.plot(line, color=color[place], gid=f"trial-line-{place}", **style)
+            lw, alpha, zorder = (2.5, None, 4) if trial is sweep.leader() else (1.0, 0.7, 2)
+            axes.plot(line, color=color[place], gid=f"trial-line-{place}", lw=lw, alpha=alpha, zorder=zorder)
         for x, (_, texts) in enumerate(columns.values()):
             for at, text in texts.items():
                 axes.text(x + 0.03, at, text, fontsize=8, va="center", bbox=_LABEL, zorder=5)
@@ -74,7 +76,7 @@ def parallel_coordinates(sweep: SweepOutcome) -> str:
 
 def importance(shares: Mapping[str, float]) -> str:
     """Share of each hyperparameter in what makes a trial good (0…1, summing to 1)."""
-    names = sorted(shares, key=shares.get)
+    names = sorted(shares, key=lambda name: shares[name])
     with _svg("importance", 0.9 + 0.32 * len(names)) as figure:
         axes = figure.subplots()
         bars = axes.barh(names, [shares[name] for name in names], color=BLUE)
@@ -87,6 +89,7 @@ def importance(shares: Mapping[str, float]) -> str:
 def slices(sweep: SweepOutcome) -> str:
     """Score against each hyperparameter alone."""
     ranked, names = sweep.ranked(), param_names(sweep)
+    scores = [score for _, score in sweep.scored()]
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     with _svg("slices", 2.4 * rows) as figure:
@@ -95,7 +98,7 @@ def slices(sweep: SweepOutcome) -> str:
         for axes, name in zip(grid.flat, names, strict=False):
             values = [trial.params.get(name) for trial in ranked]
             places, ticks = _places(values)
-            axes.scatter(places + jitter * bool(ticks), [t.score for t in ranked], s=14, color=BLUE, alpha=0.6)
+            axes.scatter(places + jitter * bool(ticks), scores, s=14, color=BLUE, alpha=0.6)
             if ticks:
                 axes.set_xticks(range(len(ticks)), ticks)
                 axes.set_xlim(-0.5, len(ticks) - 0.5)
@@ -114,10 +117,10 @@ def slices(sweep: SweepOutcome) -> str:
 def pareto(sweep: SweepOutcome) -> str:
     """Score against what the student costs, and the front of those that no other beats in both."""
     costs = {"student/macs": "MACs of the student, a clip", "student/parameters": "parameters of the student"}
-    ranked = sweep.ranked()
+    scored = sweep.scored()
     with _svg("pareto", 3.0) as figure:
         for axes, (name, title) in zip(figure.subplots(1, 2, sharey=True), costs.items(), strict=True):
-            points = [(trial.figures[name], trial.score) for trial in ranked]
+            points = [(trial.figures[name], score) for trial, score in scored]
             front = pareto_front(points)
             axes.scatter(*zip(*points, strict=True), s=14, color=GREY)
             axes.plot(*zip(*front, strict=True), "o-", drawstyle="steps-post", color=ORANGE, label="front")
@@ -150,13 +153,13 @@ def curves(sweep: SweepOutcome) -> str:
 
 def lanes(sweep: SweepOutcome) -> str:
     """The best trials with the score of each lane: what differs between folds and seeds alone."""
-    drawn = sweep.ranked()[:MOST_LANES][::-1]
+    drawn = sweep.scored()[:MOST_LANES][::-1]
     with _svg("lanes", 0.9 + 0.3 * len(drawn)) as figure:
         axes = figure.subplots()
-        for y, trial in enumerate(drawn):
+        for y, (trial, score) in enumerate(drawn):
             axes.scatter(list(trial.lanes.values()), [y] * len(trial.lanes), s=14, color=GREY, zorder=3)
-            axes.scatter(trial.score, y, s=60, marker="D", color=ORANGE if trial is sweep.leader() else BLUE, zorder=4)
-        axes.set_yticks(range(len(drawn)), [trial.name for trial in drawn])
+            axes.scatter(score, y, s=60, marker="D", color=ORANGE if trial is sweep.leader() else BLUE, zorder=4)
+        axes.set_yticks(range(len(drawn)), [trial.name for trial, _ in drawn])
         axes.set_xlabel(f"{SCORE}: each lane, and their mean (◆)")
     return figure.svg
 

@@ -21,16 +21,22 @@ def percent(value: float) -> str:
 
 
 def with_spread(trial: TrialOutcome) -> str:
-    """Mean and standard deviation over lanes; without the second if there is one lane."""
+    """Return mean and standard deviation over lanes; without the second if there is one lane.
+
+    Raises:
+        ValueError: the trial has not finished.
+    """
+    if trial.score is None:
+        raise ValueError(f"{trial.name} has no score, it is {trial.outcome}")
     spread = trial.figures.get("val_uar_std", 0.0)
     return percent(trial.score) if len(trial.lanes) == 1 else f"{100 * trial.score:.1f} ± {100 * spread:.1f} %"
 
 
 def lead_in_words(sweep: SweepOutcome) -> str:
-    """Whether the winner is ahead of the best of the others by more than noise, in a sentence or two."""
+    """Return whether the winner is ahead of the best of the others by more than noise, in a sentence or two."""
     first = sweep.leader()
     others = [trial for trial in sweep.ranked() if trial is not first]
-    if not others:
+    if first is None or not others:
         return ""
     ahead = lead(first.lanes, others[0].lanes)
     if ahead is None:

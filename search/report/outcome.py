@@ -57,12 +57,17 @@ class SweepOutcome:
     winner: TrialOutcome | None
     metrics: Mapping[str, Any]  # of the winner's bundle; empty as long as there is none
 
+    def scored(self) -> list[tuple[TrialOutcome, float]]:
+        """Return the finished trials with their scores, the highest first."""
+        found = [(trial, trial.score) for trial in self.trials if trial.score is not None]
+        return sorted(found, key=lambda one: -one[1])
+
     def ranked(self) -> list[TrialOutcome]:
-        """The finished trials, the highest score first."""
-        return sorted((t for t in self.trials if t.score is not None), key=lambda t: -t.score)
+        """Return the finished trials, the highest score first."""
+        return [trial for trial, _ in self.scored()]
 
     def leader(self) -> TrialOutcome | None:
-        """The winner; as long as there is none, the trial with the highest score."""
+        """Return the winner; as long as there is none, the trial with the highest score."""
         return self.winner or next(iter(self.ranked()), None)
 
     def confirmation_of(self, trial: TrialOutcome) -> TrialOutcome | None:
@@ -134,6 +139,7 @@ def _note(trials: dict[str, TrialOutcome], record: Record) -> None:
 
 def _bundle_metrics(folder: Path) -> Mapping[str, Any]:
     try:
-        return json.loads((folder / BUNDLE / METRICS).read_text(encoding="utf-8"))
+        metrics: dict[str, Any] = json.loads((folder / BUNDLE / METRICS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    return metrics

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
@@ -34,6 +34,21 @@ class Cell(NamedTuple):
 
     text: str
     number: float | None = None
+
+
+class Fact(NamedTuple):
+    """One of the figures at the top."""
+
+    name: str
+    value: str
+    remark: str
+
+
+class Row(NamedTuple):
+    """Of the table of trials."""
+
+    winner: bool
+    cells: list[Cell]
 
 
 def write_report(home: Home, name: str, path: Path) -> None:
@@ -80,20 +95,23 @@ def render(sweep: SweepOutcome, shares: Mapping[str, float]) -> str:
     )
 
 
-def _facts(sweep: SweepOutcome) -> list[tuple[str, str, str]]:
-    """The figures at the top: name, value, remark."""
+def _facts(sweep: SweepOutcome) -> list[Fact]:
     facts = []
     if winner := sweep.winner:
-        facts.append(("validation UAR", with_spread(winner), f"selected; {_interval(winner)}"))
+        facts.append(Fact("validation UAR", with_spread(winner), f"selected; {_interval(winner)}"))
         if again := sweep.confirmation_of(winner):
-            facts.append(("confirmed", with_spread(again), f"on fresh seeds; {_interval(again)}"))
+            facts.append(Fact("confirmed", with_spread(again), f"on fresh seeds; {_interval(again)}"))
     if test := sweep.metrics.get("test"):
-        facts.append(("test UAR", percent(test["uar"]), f"WA {percent(test['wa'])}, chance {percent(test['chance'])}"))
+        facts.append(
+            Fact("test UAR", percent(test["uar"]), f"WA {percent(test['wa'])}, chance {percent(test['chance'])}")
+        )
     trained, reused = (sum(t.figures.get(f"{n}_seconds", 0.0) for t in sweep.trials) for n in ("trained", "reused"))
-    facts.append(("trained", _duration(trained), f"by finished trials; {_duration(reused)} more without shared stages"))
+    facts.append(
+        Fact("trained", _duration(trained), f"by finished trials; {_duration(reused)} more without shared stages")
+    )
     if gpus := sweep.preset.get("gpus"):
         held = sum(_held_s(trial) for trial in sweep.trials + sweep.confirmations)
-        facts.append(("GPU time", _duration(gpus * held), f"{gpus:g} GPU a trial"))
+        facts.append(Fact("GPU time", _duration(gpus * held), f"{gpus:g} GPU a trial"))
     return facts
 
 
@@ -163,11 +181,10 @@ def _columns(sweep: SweepOutcome) -> list[str]:
     return ["trial", "outcome", "UAR", "sd", *charts.param_names(sweep), *figures]
 
 
-def _rows(sweep: SweepOutcome) -> list[dict[str, Any]]:
+def _rows(sweep: SweepOutcome) -> list[Row]:
     unfinished = [trial for trial in sweep.trials if trial.score is None]
     return [
-        {"winner": trial is sweep.winner, "cells": _cells(trial, charts.param_names(sweep))}
-        for trial in (*sweep.ranked(), *unfinished)
+        Row(trial is sweep.winner, _cells(trial, charts.param_names(sweep))) for trial in (*sweep.ranked(), *unfinished)
     ]
 
 
