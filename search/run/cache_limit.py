@@ -15,10 +15,10 @@ class CacheLimit(Callback):
         """Keep `cache` below so many GB (1e9 bytes); what is just being trained stays in any case."""
         self._cache, self._most = cache, gigabytes * 1e9
 
-    def setup(self, **_: Any) -> None:
-        """The sweep begins."""
+    def setup(self, *_: Any, **__: Any) -> None:
+        """Prune before the first trial."""
         prune(self._cache, self._most)
 
-    def on_trial_complete(self, **_: Any) -> None:
-        """A trial ended."""
+    def on_trial_complete(self, *_: Any, **__: Any) -> None:
+        """Prune after a trial."""
         prune(self._cache, self._most)

@@ -1,8 +1,9 @@
 """The connection to Ray: a cluster's, or a Ray of our own on this machine."""
 
+import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
@@ -25,16 +26,21 @@ SETTINGS = {
 }
 
 
+def living_nodes() -> list[Mapping[str, float]]:
+    """Return what each node that is alive now has in all: `CPU`, `GPU` and others."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray leaves it without annotations
+    return [node["Resources"] for node in nodes if node["Alive"]]
+
+
 def slots(cpus: float, gpus: float) -> int:
-    """How many trials the nodes that are alive now can hold at once; at least 1.
+    """Return how many trials the nodes that are alive now can hold at once; at least 1.
 
     Args:
         cpus: cores of a trial.
         gpus: GPUs, or a part of one, of a trial.
     """
     needs = {resource: need for resource, need in (("CPU", cpus), ("GPU", gpus)) if need > 0}
-    held = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return max(1, sum(min(int(node.get(name, 0) / need) for name, need in needs.items()) for node in held))
+    return max(1, sum(min(int(node.get(name, 0) / need) for name, need in needs.items()) for node in living_nodes()))
 
 
 @contextmanager
@@ -52,17 +58,16 @@ def ray_session(address: str | None) -> Iterator[None]:
     hush_tune()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     address = address or os.environ.get("RAY_ADDRESS")
-    quiet = {"log_to_driver": False, "logging_level": "warning"}
     if address:
         try:
-            ray.init(address=address, **quiet)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except ConnectionError as error:
             raise UserError(
                 f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}"
             ) from None
     else:
         with ray_on_loopback():
-            ray.init(address="local", include_dashboard=False, **quiet)
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would abort the process
     try:
         yield

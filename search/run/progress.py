@@ -47,22 +47,29 @@ class Progress(Callback):
         self._began = self._shown = time.monotonic()
         self._live: Live | None = None
 
-    def on_trial_start(self, *, trial: Trial, **_: Any) -> None:
-        """A trial begins, or begins again after its process died."""
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
+        """Note that a trial begins, or begins again after its process died."""
         self._configs[trial.trial_id] = TrialConfig.from_tune(trial.config)
         self._running[trial.trial_id] = TrialResult()
         self.waiting.discard(self._label(trial))
 
-    def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
-        """A trial reports: epochs, or its end."""
+    def on_trial_result(
+        self,
+        iteration: int,  # noqa: ARG002
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,
+        result: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        """Note what a trial reports: epochs, or its end."""
         self._running[trial.trial_id] = reported = TrialResult.from_tune(result)
         self._saved_s += reported.figures.get("reused_seconds", 0.0)
         if reported.outcome == Outcome.FINISHED and self._configs[trial.trial_id].kind == "trial":
             self.best = max(filter(None, [self.best, (reported.score or 0.0, self._label(trial))]), key=itemgetter(0))
         self._show()
 
-    def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:
-        """A trial ended by itself, or was stopped by the scheduler."""
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
+        """Count a trial that ended by itself, or was stopped by the scheduler."""
         last = self._running.pop(trial.trial_id, TrialResult())
         outcome = last.outcome or Outcome.PRUNED
         if outcome == Outcome.WAITING:
@@ -73,14 +80,14 @@ class Progress(Callback):
             Console(stderr=True).print(f"trial {self._label(trial)} failed: {last.reason}", markup=False)
         self._show(now=True)
 
-    def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
-        """A trial's process died more often than it is retried."""
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
+        """Count a trial as failed whose process died more often than it is retried."""
         self._running.pop(trial.trial_id, None)
         self._count(trial, Outcome.FAILED)
         self._show(now=True)
 
-    def on_step_end(self, **_: Any) -> None:
-        """Tune went round its loop once."""
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Show the state after each round of Tune's loop."""
         self._show()
 
     def close(self) -> None:

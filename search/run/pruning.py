@@ -9,18 +9,18 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from search.library_internals import replay
 from search.run.plan import Plan
 
-EPOCH = "student_epoch"  # in a trial's results
+EPOCH, SCORE = "student_epoch", "score"  # in a trial's results
 
 
 def scheduler(plan: Plan, study: optuna.Study) -> TrialScheduler:
-    """The scheduler of a preset.
+    """Return the scheduler of a preset.
 
     Args:
         plan: of the sweep.
         study: its trials fill the rungs, if a sweep goes on.
     """
     if plan.preset.scheduler == "none":
-        return FIFOScheduler()
+        return FIFOScheduler()  # type: ignore[no-untyped-call]  # Ray leaves it without annotations
     longest = max(config.student.epochs for config in plan.configurations())
     return _Asha(
         _judged(study),
@@ -40,11 +40,11 @@ class _Asha(AsyncHyperBandScheduler):
         self._past = past
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Called by Tune before the first trial; scores mean nothing before it."""
+        """Take metric and mode from Tune, before the first trial; without them the scores of the past say nothing."""
         known = super().set_search_properties(metric, mode, **spec)
         for trial in self._past:
             scores = sorted(trial.intermediate_values.items())
-            replay(self, f"past-{trial.number}", [{EPOCH: epoch, metric: score} for epoch, score in scores])
+            replay(self, f"past-{trial.number}", [{EPOCH: epoch, SCORE: score} for epoch, score in scores])
         self._past = []
         return known
 

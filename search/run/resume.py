@@ -28,6 +28,21 @@ MOST_DIFFERENCES = 5  # told
 
 
 @dataclass(frozen=True, kw_only=True)
+class _About:
+    """What a study keeps of its sweep's beginning, in its attribute `about`."""
+
+    id: str
+    settings: Mapping[str, Any]  # in the forms of JSON
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "settings": dict(self.settings)}
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> "_About":
+        return _About(id=found["id"], settings=found["settings"])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Beginning:
     """How a sweep stands when its driver starts."""
 
@@ -67,20 +82,21 @@ def begin(home: Home, name: str, plan: Plan, *, retry_failed: bool) -> Beginning
         UserError: it was begun with other settings (with each difference), or by a version that could not go on.
     """
     if not exists(home, name):
-        about = {"id": secrets.token_hex(8), "settings": _settings(plan)}
-        create_study(home.study(name), name, about)
-        return Beginning(id=about["id"], resumed=False)
+        about = _new(plan)
+        create_study(home.study(name), name, about.to_json())
+        return Beginning(id=about.id, resumed=False)
     mend(home.study(name))
     ledger = Ledger(home.study(name), name)
-    about = ledger.study.user_attrs.get("about") or {}
-    if not about and not ledger.study.get_trials(deepcopy=False):  # killed before it had written it down
-        about = {"id": secrets.token_hex(8), "settings": _settings(plan)}
-        ledger.study.set_user_attr("about", about)
-    if not about:
+    if found := ledger.study.user_attrs.get("about"):
+        about = _About.from_json(found)
+    elif ledger.study.get_trials(deepcopy=False):
         raise UserError(f"sweep {name} was begun by an earlier version and cannot go on: use --fresh or another --name")
-    _require_same(name, about["settings"], _settings(plan))
+    else:  # killed before it had written it down
+        about = _new(plan)
+        ledger.study.set_user_attr("about", about.to_json())
+    _require_same(name, about.settings, _settings(plan))
     requeued = ledger.requeue_interrupted() + (ledger.requeue_failed() if retry_failed else 0)
-    return Beginning(id=about["id"], resumed=True, requeued=requeued, ended=_ended(ledger))
+    return Beginning(id=about.id, resumed=True, requeued=requeued, ended=_ended(ledger))
 
 
 def put_aside(home: Home, name: str) -> str:
@@ -103,9 +119,14 @@ def _ended(ledger: Ledger) -> dict[Outcome, int]:
     return dict(Counter(states[trials[number].state] for number in ledger.ended().values()))
 
 
+def _new(plan: Plan) -> _About:
+    return _About(id=secrets.token_hex(8), settings=_settings(plan))
+
+
 def _settings(plan: Plan) -> dict[str, Any]:
     preset = {name: value for name, value in to_plain(plan.preset).items() if name not in SETTINGS_FREE}
-    return json.loads(json.dumps(preset | {"store": plan.store.fingerprint}))
+    settings: dict[str, Any] = json.loads(json.dumps(preset | {"store": plan.store.fingerprint}))
+    return settings
 
 
 def _require_same(name: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

@@ -7,14 +7,15 @@ finished is found there. Nothing is chosen here: a configuration is trained on i
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import ray
 import torch
 
+from search.run.cluster import living_nodes
 from sermodels.config.parsing import to_plain
-from sermodels.config.settings import STAGES, ChainConfig, Lane, StageName
+from sermodels.config.settings import STAGES, ChainConfig, Lane, Protocol, StageName
 from sermodels.errors import UserError
 from sermodels.evaluation.evaluate import confusion_by_speaker
 from sermodels.memory import give_back, keep_freed
@@ -28,8 +29,37 @@ from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
 from sermodels.training.stage import Stage, lane_stages, stages_of
 
-Measured = dict[str, Any]  # of one lane, plain JSON: see `_test`
 SIGN_OF_LIFE_S = 60.0
+
+
+class BestEpoch(TypedDict):
+    """The epoch whose network would have been taken, had the test side been asked."""
+
+    epoch: int  # 1 is the first
+    wa: float
+    uar: float
+
+
+class Measured(TypedDict):
+    """What a lane's network says of the clips its fold holds out, how it came there, and where it was trained: JSON."""
+
+    corpus: str
+    store: str  # fingerprint
+    protocol: Protocol
+    stage: StageName
+    fold: int
+    seed: int
+    epochs: int
+    items: int  # clips tested
+    wa: float  # 0…1
+    uar: float  # 0…1
+    best_epoch: BestEpoch
+    emotions: list[str]
+    confusion: dict[str, list[list[int]]]  # speaker → counts [true][predicted]
+    parameters: int
+    seconds: float  # of training
+    trained_by: dict[str, Any] | None  # see provenance.py; None: not known
+    config: dict[str, Any]  # keys of ChainConfig, without folds and seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +114,9 @@ def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str
     task = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus)(_train)
     parts = [part for one in wanted for part in _parts(one, together=place.gpus > 0)]
     tested = {part.of_lanes(): part for part in parts}
-    tasks: dict[tuple[Stage, ...], ray.ObjectRef] = {}
+    tasks: dict[tuple[Stage, ...], ray.ObjectRef[dict[str, Measured]]] = {}
     for part in parts:
-        before: list[ray.ObjectRef] = []
+        before: list[ray.ObjectRef[dict[str, Measured]]] = []
         for stage in STAGES[: STAGES.index(part.stage) + 1]:
             step = replace(part, stage=stage)
             stages = step.of_lanes()
@@ -107,7 +137,7 @@ def run_graph(wanted: Sequence[Wanted], place: Place) -> Iterator[tuple[dict[str
 def _require_room(place: Place) -> None:
     if place.cpus <= 0 or place.gpus < 0 or (place.gpus > 1 and place.gpus % 1):
         raise UserError(f"--cpus {place.cpus} --gpus {place.gpus}: cores above 0; GPUs 0, a part of one, or whole ones")
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = living_nodes()
     if not any(node.get("CPU", 0) >= place.cpus and node.get("GPU", 0) >= place.gpus for node in nodes):
         there = "; ".join(f"{node.get('CPU', 0):g} cores and {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise UserError(f"--cpus {place.cpus:g} --gpus {place.gpus:g}: no node has as many; there are {there}")
@@ -138,7 +168,7 @@ def _train(wanted: Wanted, place: Place, test: bool, *_before: Any) -> dict[str,
 
 
 def _test(chain: Chain, wanted: Wanted, store: Store, lane: int, history: Sequence[Mapping[str, float]]) -> Measured:
-    """What a lane's network says of the clips its fold holds out, how it came there, and where it was trained."""
+    """Test a lane's network on the clips that its fold holds out."""
     config, stage = wanted.config, chain.stages[wanted.stage][lane]
     (fold, seed), network = stage.lane, chain.network(stage.name, lane)
     rows = split(store, config.protocol, fold, config.split_seed).test

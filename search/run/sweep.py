@@ -22,10 +22,10 @@ from search.run.cache_limit import CacheLimit
 from search.run.cluster import ray_session, slots
 from search.run.plan import Plan
 from search.run.progress import Progress
-from search.run.pruning import scheduler
+from search.run.pruning import SCORE, scheduler
 from search.run.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.run.trial import run_trial
-from search.scheduling.ledger import best, confirmed, confirmed_lanes, open_study, params_of
+from search.scheduling.ledger import best, confirmed, confirmed_lanes, open_study, params_of, score_of
 from search.scheduling.searcher import StudySearcher
 from search.space.label import label
 from search.space.lane_scores import to_json
@@ -123,7 +123,14 @@ def run_sweep(
             sweep.present(pictures=outcome == Outcome.FINISHED)
             if outcome == Outcome.INTERRUPTED:
                 _say(f"sweep {name} is interrupted; the same command goes on with it, with --name {name} --resume")
-    return SweepResult(key=sweep.id, params=winner, metrics=metrics, seconds=time.time() - began, **seconds)
+    return SweepResult(
+        key=sweep.id,
+        params=winner,
+        metrics=metrics,
+        seconds=time.time() - began,
+        trained_seconds=seconds["trained_seconds"],
+        reused_seconds=seconds["reused_seconds"],
+    )
 
 
 def _connect(tracker: Tracker, *, going_on: bool) -> None:
@@ -164,8 +171,8 @@ class _Sweep:
         """Begin its run, or go on with it; what a driver that died left open is closed."""
         self.runs.end_open()
         dataset = Dataset(name=self.plan.store.corpus, digest=self.plan.store.fingerprint)
-        about = {"name": self.name, "kind": "sweep", "sweep": self.name, "tags": _tags(self.plan)}
-        self.runs.begin(self.id, **about, dataset=dataset)
+        tags = _tags(self.plan)
+        self.runs.begin(self.id, name=self.name, kind="sweep", sweep=self.name, tags=tags, dataset=dataset)
         for file, text in _texts(self.plan).items():
             self.runs.text(self.id, file, text)
         self.runs.view(self.id, self.name, self.plan.space.names())
@@ -184,8 +191,7 @@ class _Sweep:
         spec = _spec(self.plan, self.name, self.home)
         study = open_study(self.home.study(self.name), self.name)
         logger = TrialLogger(self.runs, self.id, spec)
-        counts = {"confirm": min(preset.confirm, wanted), "ended": self.beginning.ended}
-        progress = Progress(wanted, self.name, **counts)
+        progress = Progress(wanted, self.name, confirm=min(preset.confirm, wanted), ended=self.beginning.ended)
         limit = [] if self.cache_gb is None else [CacheLimit(StageCache(self.home.stages), self.cache_gb)]
         resources = {"cpu": preset.cpus, "gpu": preset.gpus}
         trainable = tune.with_resources(tune.with_parameters(run_trial, spec=spec), resources)
@@ -216,7 +222,7 @@ class _Sweep:
             raise UserError(f"sweep {self.name}: no trial finished; their runs say why")
         chosen = max(finalists, key=lambda trial: again.get(Space.key(params_of(trial)), -1.0))
         winner = params_of(chosen)
-        figures = {"val_uar": chosen.value}
+        figures = {"val_uar": score_of(chosen)}
         if (score := again.get(Space.key(winner))) is not None:
             figures["confirmed_val_uar"] = score
         lanes = {"confirmed_lanes": to_json(confirmed_lanes(study).get(Space.key(winner), {}))}
@@ -255,7 +261,7 @@ class _Sweep:
         return tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler(plan, study),
-            metric="score",
+            metric=SCORE,
             mode="max",
             num_samples=-1,  # the searcher says when it is enough: a trial that waited is one more for Tune
             reuse_actors=True,  # starting a process with PyTorch takes longer than a short trial

@@ -142,7 +142,7 @@ class _Watchdog:
     def __call__(self) -> None:
         if time.monotonic() - self._armed > self._hang_s / 20:  # arming starts a thread: not at every step
             self._armed = time.monotonic()
-            faulthandler.dump_traceback_later(self._hang_s, exit=True, file=sys.__stderr__)
+            faulthandler.dump_traceback_later(self._hang_s, exit=True, file=sys.__stderr__ or sys.stderr)
 
     def pause(self) -> None:
         """Expect no calls until the next one."""

@@ -43,9 +43,9 @@ def drawn(progress):
 
 def test_each_running_trial_is_a_row_with_a_bar_over_all_stages(progress):
     for name in ("8x8", "32x4", "128x1"):
-        progress.on_trial_start(trial=trial(name))
-    progress.on_trial_result(trial=trial("32x4"), result=epoch("teacher", 10))
-    progress.on_trial_result(trial=trial("128x1"), result=epoch("student", 5, val_uar=0.4))
+        progress.on_trial_start(0, [], trial(name))
+    progress.on_trial_result(0, [], trial("32x4"), epoch("teacher", 10))
+    progress.on_trial_result(0, [], trial("128x1"), epoch("student", 5, val_uar=0.4))
     rows = drawn(progress)
     assert "starting" in rows["8x8"]
     assert "teacher" in rows["32x4"]
@@ -56,9 +56,9 @@ def test_each_running_trial_is_a_row_with_a_bar_over_all_stages(progress):
 
 
 def test_the_bar_grows_with_the_epochs_of_all_stages(progress):
-    progress.on_trial_start(trial=trial("8x8"))
+    progress.on_trial_start(0, [], trial("8x8"))
     for stage, number, share in (("teacher", 10, 0.25), ("match", 10, 0.75), ("student", 10, 1.0)):
-        progress.on_trial_result(trial=trial("8x8"), result=epoch(stage, number))
+        progress.on_trial_result(0, [], trial("8x8"), epoch(stage, number))
         bar = progress._panel().columns[1]._cells[0]
         assert bar.completed / bar.total == share
 
@@ -66,9 +66,9 @@ def test_the_bar_grows_with_the_epochs_of_all_stages(progress):
 def test_the_line_counts_what_ended_what_is_best_and_what_was_saved(progress):
     done = ended("finished", score=0.5, figures={"reused_seconds": 90.0})
     for name, result in (("8x8", done), ("32x4", ended("failed", reason="diverged")), ("128x1", {})):
-        progress.on_trial_start(trial=trial(name))
-        progress.on_trial_result(trial=trial(name), result=result)
-        progress.on_trial_complete(trial=trial(name))
+        progress.on_trial_start(0, [], trial(name))
+        progress.on_trial_result(0, [], trial(name), result)
+        progress.on_trial_complete(0, [], trial(name))
     line = progress.line()
     assert line.startswith("first: 3/4 trials done, 1 pruned, 1 failed, 0 running; best val UAR 0.500 (8x8)")
     assert "90 s of training saved by shared stages" in line
@@ -77,14 +77,14 @@ def test_the_line_counts_what_ended_what_is_best_and_what_was_saved(progress):
 
 def test_confirmations_are_counted_apart(progress):
     for name in ("8x8", "32x4", "128x1", "16x16"):
-        progress.on_trial_start(trial=trial(name))
-        progress.on_trial_result(trial=trial(name), result=ended("finished", score=0.5))
-        progress.on_trial_complete(trial=trial(name))
+        progress.on_trial_start(0, [], trial(name))
+        progress.on_trial_result(0, [], trial(name), ended("finished", score=0.5))
+        progress.on_trial_complete(0, [], trial(name))
     again = trial("64x64", kind="confirmation")
-    progress.on_trial_start(trial=again)
+    progress.on_trial_start(0, [], again)
     assert "0/1 confirmed on fresh seeds" in progress.line()
-    progress.on_trial_result(trial=again, result=ended("finished", score=0.9))
-    progress.on_trial_complete(trial=again)
+    progress.on_trial_result(0, [], again, ended("finished", score=0.9))
+    progress.on_trial_complete(0, [], again)
     assert "4/4 trials done" in progress.line()
     assert "1/1 confirmed" in progress.line()
     assert "best val UAR 0.500" in progress.line()
