@@ -45,9 +45,10 @@ test-faults: setup  ## Kill processes, stop servers, fill disks (KILLS=10 for mo
 test-browser: setup  ## Look at MLflow's pages and the report in headless Chromium (Debian: apt-get install chromium).
 	$(BIN)/python -m pytest -m browser
 
-check: setup  ## Look at format and lint, changing nothing.
+check: setup  ## Look at format, lint and types, changing nothing.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 format: setup  ## Format, and mend what lint can mend.
 	$(BIN)/ruff format .
