@@ -49,7 +49,7 @@ def macs_as_run(network: nn.Module, image: tuple[int, int], *, attention: bool =
     shapes_only = copy.deepcopy(network).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shapes_only(torch.empty(1, 1, *image, device="meta"))
-    flops = counter.get_flop_counts()["Global"]
+    flops: dict[object, int] = counter.get_flop_counts()["Global"]
     products = {operator for operator in flops if "bmm" in str(operator) or "dot_product_attention" in str(operator)}
     return sum(count for operator, count in flops.items() if attention or operator not in products) // 2
 

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, overload
 
 import torch
-from torch import nn
 
 from sermodels.config.settings import ChainConfig, StageName
 from sermodels.networks.network import Network
 from sermodels.networks.peers.ast import Ast, start_from_deit
 from sermodels.networks.peers.septr import SepTr
 from sermodels.randomness import seeded
+
+AnyNetwork = Network | Ast | SepTr  # of a stage: each answers images with an Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +23,23 @@ class Builder:
     image: tuple[int, int]  # H, W in pixels
     classes: int
 
-    def __call__(self, stage: StageName, seed: int) -> nn.Module:
+    @overload
+    def __call__(self, stage: Literal["match", "student"], seed: int) -> Network: ...
+
+    @overload
+    def __call__(self, stage: StageName, seed: int) -> AnyNetwork: ...
+
+    def __call__(self, stage: StageName, seed: int) -> AnyNetwork:
         """The network of a stage with fresh parameters; match and student train the same one."""
-        build = build_teacher if stage == "teacher" else build_student
-        return build(self.config, self.image, self.classes, seed)
+        if stage == "teacher":
+            return build_teacher(self.config, self.image, self.classes, seed)
+        return build_student(self.config, self.image, self.classes, seed)
 
 
-def build_teacher(config: ChainConfig, image: tuple[int, int], classes: int, seed: int) -> nn.Module:
+def build_teacher(config: ChainConfig, image: tuple[int, int], classes: int, seed: int) -> AnyNetwork:
     """The teacher with fresh parameters, a function of the seed; image is (H, W) in pixels.
 
-    A Network, or the peer that `teacher.network` names; all answer with an Output.
+    A Network, or the peer that `teacher.network` names.
 
     Raises:
         UserError: the patch does not fit the image; a peer's library, or the weights it starts from, are not there.
@@ -45,25 +54,60 @@ def build_student(config: ChainConfig, image: tuple[int, int], classes: int, see
     Raises:
         UserError: the patch does not divide the image.
     """
-    sizes = _shared(config, image, classes) | {"head_dim": config.head_dim, "pooling": config.pooling}
     with seeded(seed, "student parameters"):
-        network = Network(**sizes, patch=config.patch_shape, depth=config.student.depth, heads=config.student.heads)
+        network = Network(
+            image=image,
+            classes=classes,
+            patch=config.patch_shape,
+            dim=config.dim,
+            depth=config.student.depth,
+            heads=config.student.heads,
+            head_dim=config.head_dim,
+            mlp=config.mlp,
+            pooling=config.pooling,
+        )
         return network.to(getattr(torch, config.precision))
 
 
-def _teacher(config: ChainConfig, image: tuple[int, int], classes: int) -> nn.Module:
-    settings = config.teacher
-    sizes = _shared(config, image, classes) | {"depth": settings.depth, "heads": settings.heads}
-    if settings.network == "ast":
-        network = Ast(**sizes, patch=config.patch_shape[0])
-        if settings.weights:
-            start_from_deit(network, Path(settings.weights))
-        return network
-    sizes |= {"patch": config.patch_shape, "head_dim": config.head_dim}
-    if settings.network == "septr":
-        return SepTr(**sizes)
-    return Network(**sizes, pooling=config.pooling, stem=settings.stem, encoding=config.encoding)
+def _teacher(config: ChainConfig, image: tuple[int, int], classes: int) -> AnyNetwork:
+    if config.teacher.network == "ast":
+        return _ast(config, image, classes)
+    if config.teacher.network == "septr":
+        return SepTr(
+            image=image,
+            classes=classes,
+            patch=config.patch_shape,
+            dim=config.dim,
+            depth=config.teacher.depth,
+            heads=config.teacher.heads,
+            head_dim=config.head_dim,
+            mlp=config.mlp,
+        )
+    return Network(
+        image=image,
+        classes=classes,
+        patch=config.patch_shape,
+        dim=config.dim,
+        depth=config.teacher.depth,
+        heads=config.teacher.heads,
+        head_dim=config.head_dim,
+        mlp=config.mlp,
+        pooling=config.pooling,
+        stem=config.teacher.stem,
+        encoding=config.encoding,
+    )
 
 
-def _shared(config: ChainConfig, image: tuple[int, int], classes: int) -> dict[str, object]:
-    return {"image": image, "classes": classes, "dim": config.dim, "mlp": config.mlp}
+def _ast(config: ChainConfig, image: tuple[int, int], classes: int) -> Ast:
+    network = Ast(
+        image=image,
+        classes=classes,
+        patch=config.patch_shape[0],
+        dim=config.dim,
+        depth=config.teacher.depth,
+        heads=config.teacher.heads,
+        mlp=config.mlp,
+    )
+    if config.teacher.weights:
+        start_from_deit(network, Path(config.teacher.weights))
+    return network

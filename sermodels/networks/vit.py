@@ -4,6 +4,9 @@ B images, C channels, H × W pixels, N tokens, M of them wanted, D token size, K
 Block and sizes as the paper's authors published them: pre-norm, head size independent of D, no dropout.
 """
 
+from collections.abc import Iterable, Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +25,7 @@ def to_patches(images_BCHW: Tensor, shape: tuple[int, int]) -> Tensor:
         (B, N, C · height · width).
     """
     height, width = shape
-    tiles = images_BCHW.unflatten(3, (-1, width)).unflatten(2, (-1, height))  # B C rows height columns width
+    tiles: Tensor = images_BCHW.unflatten(3, (-1, width)).unflatten(2, (-1, height))  # B C rows height columns width
     return tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
@@ -54,7 +57,8 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) → (B, N, D)."""
-        return self.project(to_patches(images_BCHW, self.shape))
+        tokens_BND: Tensor = self.project(to_patches(images_BCHW, self.shape))
+        return tokens_BND
 
 
 class Attention(nn.Module):
@@ -70,7 +74,8 @@ class Attention(nn.Module):
         """(B, N, D) → (B, M, D): what the wanted tokens take from all."""
         q_BKME, k_BKNE, v_BKNE = self._heads(x_BND, wanted)
         mixed_BKME = _attend(q_BKME, k_BKNE) @ v_BKNE
-        return self.out(mixed_BKME.transpose(1, 2).flatten(2))
+        taken_BMD: Tensor = self.out(mixed_BKME.transpose(1, 2).flatten(2))
+        return taken_BMD
 
     def weights(self, x_BND: Tensor) -> Tensor:
         """How much each token (third axis) attends to each (fourth): (B, K, N, N), rows summing to 1."""
@@ -81,14 +86,16 @@ class Attention(nn.Module):
         inner = self.out.in_features  # K · E
         q_weight, kv_weight = self.qkv.weight.split((inner, 2 * inner))
         x_BMD = x_BND[:, wanted].contiguous()  # else F.linear rounds in another way where no gradient is asked for
-        q_BMKE = F.linear(x_BMD, q_weight).unflatten(2, (self.heads, -1))
-        kv = F.linear(x_BND, kv_weight).unflatten(2, (2, self.heads, -1))  # B N 2 K E
-        return q_BMKE.transpose(1, 2), *kv.permute(2, 0, 3, 1, 4).unbind(0)
+        q_BMKE: Tensor = F.linear(x_BMD, q_weight).unflatten(2, (self.heads, -1))
+        kv: Tensor = F.linear(x_BND, kv_weight).unflatten(2, (2, self.heads, -1))  # B N 2 K E
+        k_BKNE, v_BKNE = kv.permute(2, 0, 3, 1, 4).unbind(0)
+        return q_BMKE.transpose(1, 2), k_BKNE, v_BKNE
 
 
 def _attend(q_BKME: Tensor, k_BKNE: Tensor) -> Tensor:
     # Written out: as fast on a CPU as the fused kernel at some hundred tokens, and torch.func.vmap can batch it.
-    return (q_BKME @ k_BKNE.mT * q_BKME.shape[-1] ** -0.5).softmax(dim=-1)
+    scale: float = q_BKME.shape[-1] ** -0.5
+    return (q_BKME @ k_BKNE.mT * scale).softmax(dim=-1)
 
 
 class Block(nn.Module):
@@ -102,8 +109,14 @@ class Block(nn.Module):
 
     def forward(self, x_BND: Tensor, wanted: slice = ALL) -> Tensor:
         """(B, N, D) → (B, M, D): the wanted tokens after the block."""
-        x_BMD = x_BND[:, wanted] + self.attention(self.norm(x_BND), wanted)
-        return x_BMD + self.mlp(x_BMD)
+        x_BMD: Tensor = x_BND[:, wanted] + self.attention(self.norm(x_BND), wanted)
+        change_BMD: Tensor = self.mlp(x_BMD)
+        return x_BMD + change_BMD
+
+
+def blocks(made: Iterable[Block]) -> Sequence[Block]:
+    """Return blocks as a list whose parameters are the network's."""
+    return cast("Sequence[Block]", nn.ModuleList(made))  # ModuleList does not say what it holds
 
 
 class Encoder(nn.Module):
@@ -111,7 +124,7 @@ class Encoder(nn.Module):
 
     def __init__(self, dim: int, depth: int, heads: int, head_dim: int, mlp: int):
         super().__init__()
-        self.blocks = nn.ModuleList(Block(dim, heads, head_dim, mlp) for _ in range(depth))
+        self.blocks = blocks(Block(dim, heads, head_dim, mlp) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x_BND: Tensor, wanted: slice = ALL) -> Tensor:
@@ -119,7 +132,8 @@ class Encoder(nn.Module):
         *earlier, last = self.blocks
         for block in earlier:
             x_BND = block(x_BND)
-        return self.norm(last(x_BND, wanted))
+        x_BMD: Tensor = self.norm(last(x_BND, wanted))
+        return x_BMD
 
     def attention(self, x_BND: Tensor) -> list[Tensor]:
         """The attention weights of each block: a list of (B, K, N, N)."""

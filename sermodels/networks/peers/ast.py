@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +55,7 @@ class Ast(nn.Module):
             time_stride=patch - AST_OVERLAP,
             num_mel_bins=image[0],
             max_length=image[1],
-            num_labels=classes,
+            num_labels=classes,  # type: ignore[call-arg]  # the base class takes it
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
@@ -126,23 +126,25 @@ def _deit_parameters(folder: Path, expected: Any) -> dict[str, Tensor]:
     width_of_deit(folder)  # says what is missing
     weights_sha256(folder)
     try:
-        model, loading = DeiTModel.from_pretrained(
+        loaded: Any = DeiTModel.from_pretrained(
             folder, add_pooling_layer=False, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from None
+    model, loading = cast("tuple[DeiTModel, dict[str, set[str]]]", loaded)  # a pair for `output_loading_info`
     if missing := sorted(loading["missing_keys"]):
         raise UserError(f"{folder}: {len(missing)} parameters are missing, the first: {missing[0]}")
     for size in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "patch_size"):
         if (found := getattr(model.config, size)) != (needed := getattr(expected, size)):
             raise UserError(f"{folder}: not a DeiT of this network's sizes: its {size} is {found}, expected {needed}")
-    return model.state_dict()
+    parameters: dict[str, Tensor] = model.state_dict()
+    return parameters
 
 
 def _interpolated(positions_1ND: Tensor, shape: tuple[int, int]) -> Tensor:
     """Of a square of patches, behind two class tokens, to another number of rows and columns."""
     tokens, patches = positions_1ND[:, :2], positions_1ND[:, 2:]
     side = round(patches.shape[1] ** 0.5)
-    image = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    image: Tensor = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     resized = F.interpolate(image, shape, mode="bilinear", align_corners=False)
     return torch.cat([tokens, resized.flatten(2).mT], dim=1)

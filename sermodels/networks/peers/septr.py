@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sermodels.networks.network import Output, require_fit
-from sermodels.networks.vit import Block, PatchEmbedding
+from sermodels.networks.vit import Block, PatchEmbedding, blocks
 
 
 class SepTr(nn.Module):
@@ -50,8 +50,8 @@ class SepTr(nn.Module):
         self.row_positions = nn.Parameter(0.02 * torch.randn(self.rows, 1, dim))
         self.column_positions = nn.Parameter(0.02 * torch.randn(self.columns, dim))
         self.token = nn.Parameter(0.02 * torch.randn(dim))
-        self.vertical = nn.ModuleList(Block(dim, heads, head_dim, mlp) for _ in range(depth))
-        self.horizontal = nn.ModuleList(Block(dim, heads, head_dim, mlp) for _ in range(depth))
+        self.vertical = blocks(Block(dim, heads, head_dim, mlp) for _ in range(depth))
+        self.horizontal = blocks(Block(dim, heads, head_dim, mlp) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.classify = nn.Linear(dim, classes)
 
