@@ -107,7 +107,8 @@ def _resampled(waveform: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarray
     if rate_hz == wanted_hz:
         return waveform
     librosa = _librosa(f"make {wanted_hz} Hz of {rate_hz} Hz")
-    return librosa.resample(waveform, orig_sr=rate_hz, target_sr=wanted_hz, res_type="soxr_hq")
+    resampled: np.ndarray = librosa.resample(waveform, orig_sr=rate_hz, target_sr=wanted_hz, res_type="soxr_hq")
+    return resampled
 
 
 def _librosa(purpose: str) -> ModuleType:

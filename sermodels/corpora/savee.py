@@ -62,5 +62,6 @@ def read(root: Path) -> Corpus:
 
 
 def _with_common_sentence(utterance: Utterance) -> Utterance:
+    assert utterance.sentence is not None, "every name tells it"
     number = utterance.sentence[-2:]
     return replace(utterance, sentence=f"common{number}") if number in COMMON else utterance

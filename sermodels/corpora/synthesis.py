@@ -8,6 +8,7 @@ frequency, formants, amplitudes, vocal effort) is a track of frames of 5 ms.
 T frames of 5 ms, N samples at 16 kHz, K resonators in cascade.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -160,7 +161,7 @@ def _tracks(sentence: str, prosody: Prosody, rng: np.random.Generator) -> _Track
     durations *= np.clip(durations.sum(), *DURATION_S) / durations.sum()
     frames = np.maximum(1, np.diff(np.round(np.cumsum([0, *durations]) * SAMPLE_RATE_HZ / _HOP))).astype(int)
 
-    def track(values: list, width: int) -> Array:
+    def track(values: Sequence[float] | Sequence[tuple[float, ...]], width: int) -> Array:
         return _smooth(np.repeat(np.array(values, dtype=float), frames, axis=0), width)
 
     return _Tracks(
@@ -192,7 +193,7 @@ def _syllable(syllable: str, to_come: int, prosody: Prosody, rng: np.random.Gene
     stretch *= rng.lognormal(sigma=prosody.rhythm)
     accent = rng.normal(1.0, 0.2) if accented else rng.normal(0.05, 0.1)
     ending = max(0.0, 1 - to_come / 2)
-    consonant, vowel = syllable.removeprefix("'")
+    consonant, vowel = tuple(syllable.removeprefix("'"))
     spoken = [*_CONSONANTS[consonant], Segment(_VOWEL_S, _VOWELS_HZ[vowel], 1.0)]
     return [s._replace(duration_s=s.duration_s * stretch, accent=accent, ending=ending) for s in spoken]
 
@@ -202,7 +203,8 @@ def _smooth(track: Array, width: int) -> Array:
     window = signal.windows.hann(width + 2)[1:-1]
     window = (window / window.sum()).reshape(-1, *[1] * (track.ndim - 1))
     held = np.pad(track, [(width // 2, width // 2), *[(0, 0)] * (track.ndim - 1)], mode="edge")
-    return signal.convolve(held, window, mode="valid", method="direct")
+    smoothed: Array = signal.convolve(held, window, mode="valid", method="direct")
+    return smoothed
 
 
 def _at_samples(track: Array, rate: int = 1) -> Array:
@@ -222,7 +224,8 @@ def _f0_hz(tracks: _Tracks, voice: Voice, prosody: Prosody, rng: np.random.Gener
         + prosody.f0_tremor_st * tremor
         + wander
     )
-    return np.clip(voice.f0_hz * 2 ** (semitones / 12), 60, 600)
+    f0_hz: Array = np.clip(voice.f0_hz * 2 ** (semitones / 12), 60, 600)
+    return f0_hz
 
 
 def _glottis(f0_hz: Array, creak: Array, jitter: float, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -242,7 +245,7 @@ def _glottis(f0_hz: Array, creak: Array, jitter: float, rng: np.random.Generator
 def _with_effort(flow: Array, effort: Array) -> Array:
     """Fade the flow (N,) between a soft voice, its spectrum 12 dB an octave steeper, and a tense one (N,)."""
     pole = np.exp(-2 * np.pi * 700 / SAMPLE_RATE_HZ)
-    soft = signal.lfilter([(1 - pole) ** 2], np.poly([pole, pole]), flow)
+    soft: Array = signal.lfilter([(1 - pole) ** 2], np.poly([pole, pole]), flow)
     return 10 ** (_SOFTEST_DB * (1 - effort) / 20) * flow + soft
 
 
@@ -295,5 +298,6 @@ def _record(speech: Array, channel: Channel, rng: np.random.Generator) -> Array:
     heard = speech + 10 ** (channel.noise_db / 20) * room
     gains = 10 ** (np.array(channel.eq_db) / 20)
     microphone = signal.firwin2(255, _EQ_HZ, gains, fs=SAMPLE_RATE_HZ)
-    recorded = signal.fftconvolve(heard, microphone, mode="same")
-    return channel.peak * recorded / np.abs(recorded).max()
+    recorded: Array = signal.fftconvolve(heard, microphone, mode="same")
+    loudest: float = np.abs(recorded).max()
+    return channel.peak * recorded / loudest

@@ -163,6 +163,7 @@ def _found_settings(root: Path) -> dict[str, Any] | None:
 
 def _speak(utterance: Utterance, seed: int) -> np.ndarray:
     """The sound (samples,) of one utterance: a function of the seed, speaker, emotion and take alone."""
+    assert utterance.sentence is not None, "every name tells it"
     speaker = int(utterance.speaker[1:])
     emotion = EMOTIONS.index(utterance.emotion)
     take = int(utterance.id.split("_")[1])
