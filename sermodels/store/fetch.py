@@ -72,7 +72,8 @@ def local_store(where: str, progress: Progress = lambda *_: None, fingerprint: s
 def _file_system(address: str) -> "tuple[FileSystem, str]":
     from pyarrow.fs import FileSystem  # loads the clients of all clouds
 
-    return FileSystem.from_uri(address)
+    found: tuple[FileSystem, str] = FileSystem.from_uri(address)
+    return found
 
 
 def _fetched(system: "FileSystem", path: str, copy: Path, progress: Progress) -> Path:

@@ -26,6 +26,8 @@ class LogMel(nn.Module):
     the time of an image and double the code.
     """
 
+    filters_MF: Tensor
+
     def __init__(self, settings: FrontEnd) -> None:
         super().__init__()
         self.settings = settings
@@ -46,14 +48,14 @@ class LogMel(nn.Module):
         Frames are centred; those wholly behind the end of a short clip are left out: they are 0.
         """
         heard = F.pad(waveform, (0, self.settings.win_length // 2))[..., : self.settings.clip_samples]
-        spectrum = self.spectrum(heard.double())
+        spectrum: Tensor = self.spectrum(heard.double())
         return self.filters_MF @ (spectrum.real.square() + spectrum.imag.square()).float()
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Image in 0…1 of float32 values that float16 holds exactly: (..., samples) → (..., M, W)."""
         power = self.power(waveform)
         peak = power.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(power.dtype).tiny)
-        level_db = amplitude_to_DB(power / peak, multiplier=10, amin=0, db_multiplier=0)
+        level_db: Tensor = amplitude_to_DB(power / peak, multiplier=10, amin=0, db_multiplier=0)
         image = 1 - level_db.clamp(min=self.settings.floor_db) / self.settings.floor_db
         image_MT = F.pad(image, (0, self.frames() - image.shape[-1]))
         return columns(image_MT, self.settings.width).half().float()
@@ -76,7 +78,8 @@ def log_mel(waveform: Tensor, settings: FrontEnd) -> Tensor:
         (..., M, W) float32 in 0…1: 1 is the clip's maximum, 0 is `floor_db` below it, or silence. Every
         value is exactly representable in float16, so that a stored image equals a computed one.
     """
-    return _log_mel(settings, waveform.device)(waveform)
+    image: Tensor = _log_mel(settings, waveform.device)(waveform)
+    return image
 
 
 def view(
@@ -132,7 +135,7 @@ def _mel_filters(settings: FrontEnd) -> Tensor:
     torch.set_default_dtype(torch.float64)  # made in float32, they are off by 2e-3 relative at the foot of a triangle
     try:
         # Up to the sample rate instead of half of it, which would be rounded down to a whole number.
-        filters_FM = melscale_fbanks(
+        filters_FM: Tensor = melscale_fbanks(
             n_freqs=2 * bins + 1,
             f_min=0,
             f_max=settings.sample_rate_hz / 2,
@@ -152,7 +155,9 @@ def columns(image: Tensor, width: int) -> Tensor:
 
 @lru_cache(maxsize=100)
 def _resampler(percent: int) -> nn.Module:
-    return torchaudio.transforms.Resample(percent, 100, dtype=torch.float32)  # its kernel takes as long as its use
+    # Kept, since its kernel takes as long as its use.
+    resampler: nn.Module = torchaudio.transforms.Resample(percent, 100, dtype=torch.float32)
+    return resampler
 
 
 @lru_cache(maxsize=4)

@@ -219,7 +219,7 @@ def manifest_of(path: Path | str, found: pa.Schema) -> Manifest:
 
 def sha256(content: bytes | np.ndarray) -> str:
     """Hash in hex of bytes or of a contiguous array's memory."""
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content if isinstance(content, bytes) else content.data).hexdigest()
 
 
 def _canonical_json(value: Any) -> str:

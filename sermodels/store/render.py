@@ -99,7 +99,8 @@ def _start_worker() -> None:
 
 def _end_with_parent() -> None:
     """A killed parent leaves its workers waiting: they hold both ends of the pipe they wait on."""
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)
 
 

@@ -35,11 +35,25 @@ FIXED = ("paper", "utterance_folds", "speaker_folds", "loso", "sentence_folds", 
 class Table(Interface):
     """The columns of a store that a split looks at; one entry a row."""
 
-    speaker: np.ndarray
-    sentence: np.ndarray  # str, or None where the corpus does not tell
-    clip: np.ndarray  # number of the utterance
-    view: np.ndarray  # "original", "noise", "shift", "speed"
-    emotion: np.ndarray  # class number
+    @property
+    def speaker(self) -> np.ndarray:
+        """(R,) str."""
+
+    @property
+    def sentence(self) -> np.ndarray:
+        """(R,) str, or None where the corpus does not tell."""
+
+    @property
+    def clip(self) -> np.ndarray:
+        """(R,) numbers of the utterances."""
+
+    @property
+    def view(self) -> np.ndarray:
+        """(R,) of "original", "noise", "shift", "speed"."""
+
+    @property
+    def emotion(self) -> np.ndarray:
+        """(R,) class numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
