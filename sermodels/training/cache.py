@@ -56,7 +56,8 @@ class Checkpoint:
     @property
     def computed_by(self) -> dict[str, Any]:
         """What `StageCache.save` was given as `computed_by`."""
-        return json.loads(self.file.metadata()["about"])["computed by"]
+        computed_by: dict[str, Any] = json.loads(self.file.metadata()["about"])["computed by"]
+        return computed_by
 
     def load(self, device: str = "cpu") -> dict[str, Tensor]:
         """The lane's state."""
@@ -149,8 +150,9 @@ class StageCache:
 
     def log(self, stage: Stage, *, epoch: int, seconds: float, owner: str) -> None:
         """Record in the training log that an epoch was trained: how long that took, and which trial did it."""
-        (fold, seed), about = stage.lane, {"stage": stage.name, "key": stage.key, "owner": owner}
-        training_log.append(self.folder(stage), Entry(epoch=epoch, fold=fold, seed=seed, seconds=seconds, **about))
+        fold, seed = stage.lane
+        entry = Entry(stage=stage.name, key=stage.key, epoch=epoch, fold=fold, seed=seed, seconds=seconds, owner=owner)
+        training_log.append(self.folder(stage), entry)
 
     def owners(self, stage: Stage) -> dict[int, str]:
         """Return who trained each epoch of a stage, by the training log."""
@@ -199,9 +201,10 @@ def _open(path: Path) -> Checkpoint | None:
 def _is_finished(path: Path) -> bool:
     """False for an unreadable one too: it is of no use."""
     try:
-        return json.loads((safe_open(path, "pt", backend="pread").metadata() or {})["finished"])
+        finished: bool = json.loads((safe_open(path, "pt", backend="pread").metadata() or {})["finished"])
     except (SafetensorError, OSError, KeyError, ValueError):
         return False
+    return finished
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:

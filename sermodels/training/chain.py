@@ -8,13 +8,11 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from torch import nn
+from typing import Any, Literal, overload
 
 from sermodels.config.settings import STAGES, ChainConfig, StageName
-from sermodels.networks.factory import Builder
-from sermodels.networks.network import require_fit
+from sermodels.networks.factory import AnyNetwork, Builder
+from sermodels.networks.network import Network, require_fit
 from sermodels.training.cache import BusyError, History, StageCache
 from sermodels.training.chain_context import ChainContext, StageGoneError
 from sermodels.training.chain_result import ChainResult, seconds_of
@@ -128,7 +126,13 @@ class Chain:
             except StageGoneError as gone:
                 logger.warning("%s: it is trained again", gone)
 
-    def network(self, stage: StageName, lane: int) -> nn.Module:
+    @overload
+    def network(self, stage: Literal["match", "student"], lane: int) -> Network: ...
+
+    @overload
+    def network(self, stage: StageName, lane: int) -> AnyNetwork: ...
+
+    def network(self, stage: StageName, lane: int) -> AnyNetwork:
         """Return the network of a lane, by its place in `config.lanes`, as it leaves a stage, which must be finished.
 
         Raises:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from sermodels.config.settings import ChainConfig
-from sermodels.networks.factory import Builder
+from sermodels.networks.factory import AnyNetwork, Builder
 from sermodels.training.cache import StageCache
 from sermodels.training.data import TrialData
 from sermodels.training.lanes import LoopedLanes, StackedLanes, network_state
@@ -27,11 +27,11 @@ class ChainContext:
     lanes_type: type[LoopedLanes] | type[StackedLanes]  # how lanes are trained together
     owner: str  # recorded in the training log
 
-    def fresh(self, stage: Stage) -> nn.Module:
+    def fresh(self, stage: Stage) -> AnyNetwork:
         """Return the network of a stage with the parameters that its seed gives."""
         return self.build(stage.name, stage.lane.seed).to(self.data.device)
 
-    def finished(self, stage: Stage) -> nn.Module:
+    def finished(self, stage: Stage) -> AnyNetwork:
         """Return the network of a stage as the stage leaves it.
 
         Raises:

@@ -24,7 +24,8 @@ class FoldRows:
     @property
     def rows(self) -> Tensor:
         """Both sides, in order."""
-        return torch.cat([self.train, self.valid]).unique()
+        both: Tensor = torch.cat([self.train, self.valid]).unique()
+        return both
 
 
 class TrialData:

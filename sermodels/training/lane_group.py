@@ -4,8 +4,9 @@ import time
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from sermodels.networks.factory import AnyNetwork
 from sermodels.provenance import provenance
 from sermodels.training.batches import Source, draw_order
 from sermodels.training.cache import History
@@ -22,7 +23,7 @@ class LaneGroup:
         self,
         context: ChainContext,
         stages: Sequence[Stage],
-        networks: Sequence[nn.Module],
+        networks: Sequence[AnyNetwork],
         states: Sequence[State | None],
         targets: Sequence[Tensor],
     ):

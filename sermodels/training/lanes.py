@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from sermodels.library_internals import adam_step
-from sermodels.networks.network import Network, Output
+from sermodels.networks.factory import AnyNetwork
+from sermodels.networks.network import Output
 from sermodels.training.batches import Batch, Order, Source
 
 Loss = Callable[[Output, Batch], Tensor]  # mean over the rows of a batch, by weight
@@ -34,7 +35,7 @@ ROWS_AT_ONCE = 8  # of an evaluation; with more, malloc asks the kernel for fres
 class LoopedLanes:
     """Each lane a network and an optimizer of its own, one after the other."""
 
-    def __init__(self, networks: Sequence[Network], states: Sequence[State | None]):
+    def __init__(self, networks: Sequence[AnyNetwork], states: Sequence[State | None]):
         """Take over networks; a state, where there is one, replaces parameters and Adam's moments."""
         self._lanes = [_Lane(network, state) for network, state in zip(networks, states, strict=True)]
 
@@ -63,7 +64,7 @@ class LoopedLanes:
 class _Lane:
     """One network and Adam's state of each of its parameters, by name."""
 
-    def __init__(self, network: Network, state: State | None):
+    def __init__(self, network: AnyNetwork, state: State | None):
         self.network = network
         if state is not None:
             network.load_state_dict(network_state(state))
@@ -92,13 +93,13 @@ class _Lane:
 
     def _adam(self, lr: float) -> None:
         # The classifier gets no gradient, and stays as it is, when features alone are matched.
-        names = [name for name, parameter in self._parameters.items() if parameter.grad is not None]
+        gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
         adam_step(
-            [self._parameters[name] for name in names],
-            [self._parameters[name].grad for name in names],
-            [self._exp_avg[name] for name in names],
-            [self._exp_avg_sq[name] for name in names],
-            [self._steps[name] for name in names],
+            [self._parameters[name] for name in gradients],
+            list(gradients.values()),
+            [self._exp_avg[name] for name in gradients],
+            [self._exp_avg_sq[name] for name in gradients],
+            [self._steps[name] for name in gradients],
             lr=lr,
             betas=(BETA_1, BETA_2),
             epsilon=EPSILON,
@@ -117,7 +118,7 @@ class StackedLanes:
     Where the device lacks memory for the activations of all of them, half as many take a step at once from there on.
     """
 
-    def __init__(self, networks: Sequence[Network], states: Sequence[State | None]):
+    def __init__(self, networks: Sequence[AnyNetwork], states: Sequence[State | None]):
         """Stack networks of one shape; a state, where there is one, replaces parameters and Adam's moments."""
         self.template = networks[0]
         parameters, _ = stack_module_state(list(networks))
@@ -156,7 +157,8 @@ class StackedLanes:
         padded_LR = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
 
         def of_lane(parameters: State, images: Tensor) -> Output:
-            return functional_call(self.template, parameters, (images,))
+            output: Output = functional_call(self.template, parameters, (images,))
+            return output
 
         def answers(rows_LB: Tensor, part: slice) -> Output:
             return vmap(of_lane)(self._of(part), source.data.images(rows_LB[part]))
@@ -226,7 +228,7 @@ class StackedLanes:
 
 
 @torch.no_grad()
-def infer(network: Network, source: Source, rows: Tensor) -> Output:
+def infer(network: AnyNetwork, source: Source, rows: Tensor) -> Output:
     """What one network says of some rows, in chunks: logits (n, K), features (n, D)."""
     parts = [network(source.data.images(chunk)) for chunk in rows.split(ROWS_AT_ONCE)]
     return Output(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))

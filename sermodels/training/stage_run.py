@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from sermodels.networks.factory import AnyNetwork
 from sermodels.training.cache import BusyError, Checkpoint, History
 from sermodels.training.chain_context import ChainContext, StageGoneError
 from sermodels.training.epoch_report import Report, mean_over_lanes
@@ -116,7 +117,7 @@ class StageRun:
     def _loaded(self, checkpoint: Checkpoint | None) -> State | None:
         return checkpoint.load(self._context.data.device) if checkpoint else None
 
-    def _start(self, stage: Stage) -> nn.Module:
+    def _start(self, stage: Stage) -> AnyNetwork:
         """Return the network of a lane as it enters the stage."""
         if stage.name == "student" and stage.parent:
             return self._context.finished(stage.parent)
