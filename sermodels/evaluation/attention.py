@@ -44,7 +44,8 @@ def attention_masks(
     asking = slice(1) if network.pooling == "token" else slice(1, None)
     patches_BN = attended_BTT[:, asking, 1:].mean(1)
     patches_BN = patches_BN / patches_BN.sum(1, keepdim=True)
-    masks = _as_image(patches_BN, network.embed.shape, tuple(images_B1HW.shape[2:])).float().cpu().numpy()
+    height, width = images_B1HW.shape[2:]
+    masks = _as_image(patches_BN, network.embed.shape, (height, width)).float().cpu().numpy()
     return gaussian_filter(masks, (0, smooth, smooth), mode="reflect") if smooth else masks
 
 
@@ -121,5 +122,5 @@ def _correlation(one: np.ndarray, other: np.ndarray, columns: int) -> float:
 
 def _as_image(patches_BN: Tensor, patch: tuple[int, int], image: tuple[int, int]) -> Tensor:
     """Each patch's share spread over its pixels: (B, N) → (B, H, W)."""
-    grid = patches_BN.unflatten(1, (image[0] // patch[0], image[1] // patch[1])) / math.prod(patch)
+    grid: Tensor = patches_BN.unflatten(1, (image[0] // patch[0], image[1] // patch[1])) / math.prod(patch)
     return grid.repeat_interleave(patch[0], 1).repeat_interleave(patch[1], 2)

@@ -48,7 +48,7 @@ def evaluate(network: Network, store: Store, rows: np.ndarray) -> Scores:
 
 def was_trained_on(bundle: Bundle, store: Store) -> bool:
     """Whether a model was trained on this store; only then is there a side of it that was set aside for the test."""
-    return bundle.metrics[FINGERPRINT] == store.fingerprint
+    return bool(bundle.metrics[FINGERPRINT] == store.fingerprint)
 
 
 @torch.no_grad()
@@ -62,8 +62,8 @@ def feature_similarity(one: Network, other: Network, data: TrialData, rows: Tens
         rows: (n,) numbers into the trial's rows.
     """
     source = Source(data=data, targets=torch.empty(0))
-    features = (infer(network, source, rows).features for network in (one, other))
-    return F.cosine_similarity(*features, dim=-1).cpu().numpy()
+    features, reference = (infer(network, source, rows).features for network in (one, other))
+    return F.cosine_similarity(features, reference, dim=-1).cpu().numpy()
 
 
 def check_same_task(bundle: Bundle, store: Store) -> None:
@@ -73,10 +73,8 @@ def check_same_task(bundle: Bundle, store: Store) -> None:
         UserError: other emotions, or images of another front-end; the message says which.
     """
     if store.emotions != bundle.emotions:
-        asked, answered = ", ".join(store.emotions), ", ".join(bundle.emotions)
-        raise UserError(
-            f"{store.path}: its emotions are {asked}; the model's are {answered}: expected the same, in order"
-        )
+        here, there = ", ".join(store.emotions), ", ".join(bundle.emotions)
+        raise UserError(f"{store.path}: its emotions are {here}; the model's are {there}: expected the same, in order")
     asked, answered = asdict(store.frontend), asdict(bundle.frontend)
     different = [
         f"{name} is {asked[name]}, the model's {answered[name]}" for name in asked if asked[name] != answered[name]
@@ -104,7 +102,8 @@ def rows_of(side: str, store: Store, config: ChainConfig) -> np.ndarray:
     """Row numbers of a side of the first lane's fold: "train", "valid", "test"; or "all": every clip as recorded."""
     if side == "all":
         return np.flatnonzero(store.view == "original")
-    return getattr(split(store, config.protocol, config.lanes[0][0], config.split_seed), side)
+    rows: np.ndarray = getattr(split(store, config.protocol, config.lanes[0][0], config.split_seed), side)
+    return rows
 
 
 def describe(store: Store, rows: np.ndarray) -> dict[str, Any]:

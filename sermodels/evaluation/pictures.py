@@ -4,7 +4,7 @@ Colours are those of Okabe and Ito, and cividis for scales: they differ for the 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import librosa
 import matplotlib
@@ -18,8 +18,11 @@ from sermodels.evaluation.attention import SMOOTH, attention_masks
 from sermodels.networks.network import Network
 from sermodels.store.open import Store
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
-STYLE = {
+STYLE: "dict[RcKeyType, Any]" = {
     "svg.fonttype": "none",  # text stays text: it can be found, and takes the page's font
     "font.family": "sans-serif",
     "font.size": 10,
@@ -73,7 +76,7 @@ def attention_figure(
         grid = figure.subplots(1 + len(models), len(rows), sharex=True, sharey=True, squeeze=False)
         for axes, row, image in zip(grid[0], rows, images, strict=True):
             _show(axes, image, store.frontend, cmap="gray")
-            axes.set_title(_drawn(store, row))
+            axes.set_title(_drawn(store, int(row)))
         for below, network in zip(grid[1:], models.values(), strict=True):
             pixels = torch.from_numpy(images).to(next(network.parameters()).dtype).unsqueeze(1)
             masks = attention_masks(network, pixels, layer, smooth)
@@ -109,7 +112,7 @@ def similarity_figure(cosines: Mapping[str, np.ndarray]) -> Figure:
         bins = np.linspace(min(values.min() for values in cosines.values()), 1, 50)
         for color, (name, values) in zip((BLUE, ORANGE, GREEN, RED), cosines.items(), strict=False):
             label = f"{name}: mean {values.mean():.3f}"
-            axes.hist(values, bins=bins, histtype="stepfilled", alpha=0.45, color=color, label=label)
+            axes.hist(values, bins=bins.tolist(), histtype="stepfilled", alpha=0.45, color=color, label=label)
             axes.axvline(values.mean(), color=color, lw=2)
         axes.set(xlabel="cosine similarity of student and teacher features", ylabel="validation rows")
         axes.legend(loc="upper left")
