@@ -78,7 +78,7 @@ def _test(test: Mapping[str, Any] | None, protocol: Protocol) -> dict[str, Any]:
             f"In brackets: 95 % intervals for other speakers, by bootstrap over the {len(speakers)} of the test side."
         )
     else:
-        pooled = sum(speakers)
+        pooled = np.sum(speakers, axis=0)
         each = [[float(figure(counts)) for counts in (pooled, *speakers)] for figure in (uar, wa)]
         intervals = [Interval(own, min(others), max(others)) for own, *others in each]
         new = ", too few for an interval for others" if protocol == "speaker" else ", whom it had heard in training"

@@ -44,7 +44,8 @@ def complete(
         UserError: the model does not reproduce its figures; the two disagree by 1e-4 or more in a probability; or the
             store or the recordings are not those it was trained on.
     """
-    bundle, checks = load_bundle(folder), []
+    bundle = load_bundle(folder)
+    checks: list[str] = []
 
     def found(*said: str) -> None:
         checks.extend(said)

@@ -70,9 +70,17 @@ def to_onnx(
         taken: name of the input.
         given: names of the outputs.
     """
-    names = {"input_names": [taken], "output_names": list(given)}
     with _quiet():
-        program = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=(free,), verbose=False, **names)
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(free,),
+            verbose=False,
+            input_names=[taken],
+            output_names=list(given),
+        )
+    assert program is not None, "only the exporter before dynamo returns nothing"
     return program.model_proto
 
 
@@ -92,6 +100,13 @@ class WaveformToEmotion(nn.Module):
 
 class ExportableLogMel(nn.Module):
     """`frontend.LogMel` in operations that ONNX has; pixels differ at most by a rounding of float16."""
+
+    window: Tensor
+    filters_FM: Tensor
+    columns_TW: Tensor
+    shown: Tensor
+    cosines: Tensor
+    sines: Tensor
 
     def __init__(self, settings: FrontEnd) -> None:
         super().__init__()
@@ -135,8 +150,9 @@ class ExportableLogMel(nn.Module):
         size, hop = len(self.window), self.settings.hop_length
         block = math.gcd(size, hop)  # samples that are gathered at once: one by one they take as long as the spectra
         places = (frames.unsqueeze(1) * (hop // block) + torch.arange(size // block)).flatten()
-        blocks = padded[:, : padded.shape[1] // block * block].unflatten(1, (-1, block)).index_select(1, places)
-        framed = blocks.flatten(1).unflatten(1, (-1, size)).to(precision) * self.window.to(precision)
+        blocks: Tensor = padded[:, : padded.shape[1] // block * block].unflatten(1, (-1, block)).index_select(1, places)
+        frames_BfS: Tensor = blocks.flatten(1).unflatten(1, (-1, size))
+        framed = frames_BfS.to(precision) * self.window.to(precision)
         first, second = framed[..., : size // 2], framed[..., size // 2 :].flip(-1)
         even, odd = (first + second) @ self.cosines.to(precision), (first - second) @ self.sines.to(precision)
         return (even * even + odd * odd).float() @ self.filters_FM

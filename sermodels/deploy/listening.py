@@ -70,11 +70,12 @@ def listen(
     while chunk := list(islice(waiting, at_once)):
         loaded = [_load(path, model, whole=every_s is not None) for path in chunk]
         answers = iter(_answers(model, [sound.waveform for sound in loaded if isinstance(sound, _Sound)], every_s))
-        for path, sound in zip(chunk, loaded, strict=True):
-            yield sound if isinstance(sound, UserError) else _heard(path, sound.duration_s, *next(answers))
+        for sound in loaded:
+            yield sound if isinstance(sound, UserError) else _heard(sound, *next(answers))
 
 
 class _Sound(NamedTuple):
+    file: Path
     waveform: np.ndarray  # what is heard of it
     duration_s: float
 
@@ -92,7 +93,7 @@ def _load(path: Path | UserError, model: Recogniser, *, whole: bool) -> _Sound |
     except UserError as error:
         return error
     heard = waveform if whole else waveform[: round(model.clip_s * model.sample_rate_hz)].copy()  # an hour is let go
-    return _Sound(heard, len(waveform) / model.sample_rate_hz)
+    return _Sound(path, heard, len(waveform) / model.sample_rate_hz)
 
 
 def _answers(
@@ -108,6 +109,6 @@ def _answers(
             yield np.zeros(1), probabilities[None]
 
 
-def _heard(file: Path, duration_s: float, starts_s: np.ndarray, curve: np.ndarray) -> Heard:
+def _heard(sound: _Sound, starts_s: np.ndarray, curve: np.ndarray) -> Heard:
     mean = curve[~np.isnan(curve).any(axis=1)].mean(axis=0)
-    return Heard(file=file, duration_s=duration_s, probabilities=mean, starts_s=starts_s, curve=curve)
+    return Heard(file=sound.file, duration_s=sound.duration_s, probabilities=mean, starts_s=starts_s, curve=curve)

@@ -101,7 +101,7 @@ class Recogniser:
         if np.isnan(probabilities).any():
             return {"emotion": None, "probability": None, "probabilities": None}
         named = self.named(probabilities)
-        emotion = max(named, key=named.get)
+        emotion = max(named, key=named.__getitem__)
         return {"emotion": emotion, "probability": named[emotion], "probabilities": named}
 
     def run(self, waveforms: Sequence[np.ndarray]) -> Answers:
