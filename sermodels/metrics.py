@@ -39,14 +39,16 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> 
 
 def wa(counts: np.ndarray) -> np.ndarray:
     """Weighted accuracy, correct / all, of confusion matrices (…, K, K) → (…)."""
-    return np.trace(counts, axis1=-2, axis2=-1) / np.maximum(counts.sum((-2, -1)), 1)
+    accuracy: np.ndarray = np.trace(counts, axis1=-2, axis2=-1) / np.maximum(counts.sum((-2, -1)), 1)
+    return accuracy
 
 
 def uar(counts: np.ndarray) -> np.ndarray:
     """Unweighted average recall, mean over the emotions that occur, of confusion matrices (…, K, K) → (…)."""
     spoken = counts.sum(-1)
     recall = np.diagonal(counts, axis1=-2, axis2=-1) / np.maximum(spoken, 1)
-    return recall.sum(-1) / np.maximum((spoken > 0).sum(-1), 1)
+    mean: np.ndarray = recall.sum(-1) / np.maximum((spoken > 0).sum(-1), 1)
+    return mean
 
 
 def cosine(features_RD: Tensor, reference_RD: Tensor) -> float:

@@ -23,5 +23,5 @@ def generator(seed: int, *purpose: object) -> np.random.Generator:
 def seeded(seed: int, *purpose: object) -> Iterator[None]:
     """Torch's CPU generator set for one purpose, and put back as it was afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(derive(seed, *purpose))
+        torch.default_generator.manual_seed(derive(seed, *purpose))
         yield
