@@ -55,9 +55,7 @@ class Log(_About):
     epochs: tuple[EpochReport, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)  # without a step
     tags: Mapping[str, str] = field(default_factory=dict)
-    links: Mapping[str, str] = field(
-        default_factory=dict
-    )  # tag → key of a run, whose id becomes its value
+    links: Mapping[str, str] = field(default_factory=dict)  # tag → key of a run, whose id becomes its value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from YAML (parsing.py). What relates several fields is checked in `__post_init__
 """
 
 import functools
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -34,8 +34,8 @@ def checked(kind: type[T]) -> type[T]:
     Its constructor raises ValueError with one line, `field: what is allowed (found value)`, which tyro shows to whoever
     typed the value; the text of pydantic's own error has several.
     """
-    kind = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(kind)
-    construct = kind.__init__
+    made: Any = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(kind)
+    construct = made.__init__
 
     @functools.wraps(construct)
     def one_line(self: T, *args: Any, **values: Any) -> None:
@@ -44,8 +44,8 @@ def checked(kind: type[T]) -> type[T]:
         except ValidationError as error:
             raise ValueError(first_line(error)) from None
 
-    kind.__init__ = one_line
-    return kind
+    made.__init__ = one_line
+    return cast("type[T]", made)
 
 
 def first_line(error: ValidationError) -> str:

@@ -29,9 +29,10 @@ def parse(kind: type[T], mapping: dict[str, Any], where: str) -> T:
         UserError: one line with source, dotted key, value found and what was expected.
     """
     try:
-        return _adapter(kind).validate_python(mapping)
+        valid: T = _adapter(kind).validate_python(mapping)  # type: ignore[arg-type]  # a class can be hashed
     except ValidationError as error:
         raise UserError(f"{where}: {_explain(kind, error)}") from None
+    return valid
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -56,13 +57,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
 class _SafeLoader(yaml.SafeLoader):
     """Safe, and stricter: no aliases, of which ten lines can make a document of gigabytes, and no key twice."""
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs lack its types
             raise yaml.composer.ComposerError(None, None, "aliases are not supported: write the value out", mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
             keys = [key.value for key, _ in node.value]
@@ -142,7 +143,7 @@ def unknown(what: str, name: str, names: Collection[str]) -> str:
 
 
 @functools.cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     assert is_pydantic_dataclass(kind), f"{kind} would take unknown keys: see constraints.checked"
     return TypeAdapter(kind)
 
