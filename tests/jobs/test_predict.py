@@ -1,11 +1,13 @@
 """jobs/predict.py: any recording is answered, whatever is wrong with its neighbour."""
 
+import contextlib
 import json
 import os
 import pty
 import shutil
 import subprocess
 import sys
+import threading
 
 import librosa
 import numpy as np
@@ -136,12 +138,21 @@ def test_silence_in_a_long_recording_is_told_and_not_averaged(model, wav, tmp_pa
 def test_answers_go_to_their_file_while_a_terminal_shows_progress(model, studio, tmp_path):
     """A bar on the terminal must not swallow what is printed."""
     controller, terminal = pty.openpty()
+    shown = threading.Thread(target=_read, args=(controller,))  # or the bar fills the terminal, and waits for ever
+    shown.start()
     with (tmp_path / "answers.jsonl").open("w") as answers:
         command = [sys.executable, ROOT / "jobs" / "predict.py", model, studio, "--json"]
         subprocess.run(command, stdout=answers, stderr=terminal, env=environment(), check=True)
     os.close(terminal)
+    shown.join()
     os.close(controller)
     assert json.loads((tmp_path / "answers.jsonl").read_text())["file"] == str(studio)
+
+
+def _read(controller):
+    with contextlib.suppress(OSError):  # the terminal is closed
+        while os.read(controller, 4096):
+            pass
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(model, studio):
