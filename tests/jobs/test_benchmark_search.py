@@ -56,12 +56,12 @@ def test_the_plain_script_trains_what_the_chain_trains(study, tmp_path, monkeypa
     store, params, config = study.store(tmp_path), list(study.params())[-1], study.configurations()[-1]
     plain_tune.train_trial(params, task_of(study, store, tmp_path))
     chain = Chain(config, TrialData(store, config), StageCache(tmp_path / "stages"))
-    chain.run(lambda epoch, metrics: epochs.append(metrics))
+    chain.run(epochs.append)
     assert [report["stage"] for report in reports] == [stage for stage in STAGES for _ in range(STAGE["epochs"])]
-    for report, metrics in zip(reports, epochs, strict=True):
+    for report, epoch in zip(reports, epochs, strict=True):
         name = "val_loss" if report["stage"] == "teacher" else "val_l1"
-        assert report[name] == pytest.approx(metrics[f"{report['stage']}/{name}"], rel=1e-4)
-    assert reports[-1]["val_uar"] == metrics["student/val_uar"]
+        assert report[name] == pytest.approx(epoch.metrics[name], rel=1e-4)
+    assert reports[-1]["val_uar"] == epochs[-1].metrics["val_uar"]
     assert set(reports[-1]["seconds"]["match"]) == {"all", "images", "teacher_forward"}
 
 

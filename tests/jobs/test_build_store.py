@@ -193,4 +193,4 @@ def test_silence_at_both_ends_is_cut_if_asked_for(job, corpus, tmp_path):
     assert "trim_db is 30.0 there, None here" in err
     code, _, err = job(*building(corpus, *SMALL, "--trim-db", 0))
     assert code == 2
-    assert "trim_db = 0.0 is not possible: must be above 0 dB, or none" in err
+    assert "trim_db: Input should be greater than 0 (found 0.0)" in err
