@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
-if TYPE_CHECKING:  # whoever needs a file's name alone does not wait for these imports
+if TYPE_CHECKING:  # some callers need a file's name only, and do not wait for these imports
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
     from ray.tune.execution.tune_controller import TuneController
@@ -125,7 +125,7 @@ TRAINING_EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def hush_mlflow() -> None:
-    """Have MLflow not tell of every database that it makes and every model that it saves.
+    """Silence MLflow's log lines on each database that it makes and each model that it saves.
 
     MLflow 3.17: it does so at level INFO, to the loggers of these two modules.
     """

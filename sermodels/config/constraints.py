@@ -31,8 +31,8 @@ AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
 def checked(kind: type[T]) -> type[T]:
     """Make a frozen keyword-only dataclass whose values are validated and whose unknown keys are refused.
 
-    Its constructor raises ValueError with one line, `field: what is allowed (found value)`, which tyro shows to whoever
-    typed the value; the text of pydantic's own error has several.
+    Its constructor raises ValueError with one line, `field: what is allowed (found value)`, which tyro shows to the
+    person who typed the value; the text of pydantic's own error has several.
     """
     made: Any = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(kind)
     construct = made.__init__

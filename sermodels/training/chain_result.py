@@ -14,7 +14,7 @@ class Seconds(NamedTuple):
     """Of training."""
 
     trained: float
-    reused: float  # from the cache: what they took whoever trained them
+    reused: float  # epochs from the cache: the seconds that they took where they were trained
 
 
 @dataclass(frozen=True, kw_only=True)

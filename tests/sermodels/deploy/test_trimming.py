@@ -1,4 +1,4 @@
-"""A model trained without the silence at both ends is asked without it, whoever asks."""
+"""A model trained without the silence at both ends gets recordings without it from every caller."""
 
 import dataclasses
 import io
