@@ -17,11 +17,11 @@ from here import job_here
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from processes import started, wait_for
+from safetensors.torch import load_file
 
 from search.scheduling.ledger import open_study
 from sermodels.config.parsing import merged
 from sermodels.config.settings import STAGES
-from sermodels.training.cache import StageCache
 from sermodels.training.training_log import read_all
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
@@ -186,10 +186,10 @@ def test_every_score_is_that_of_the_undisturbed_sweep_to_the_bit(victim, undistu
 
 def test_the_final_weights_are_the_same_bytes(victim, undisturbed):
     for stage in STAGES:
-        for path in sorted((undisturbed / "stages" / stage).glob("*/epoch-*.safetensors")):
-            key, epochs = path.parent.name, EPOCHS[stage]
-            one, other = (StageCache(home / "stages").find(stage, key, epochs) for home in (undisturbed, victim.home))
-            ours, theirs = one.load("cpu"), other.load("cpu")
+        paths = sorted(undisturbed.glob(f"stages/{stage}/*/epoch-{EPOCHS[stage]:04}.safetensors"))
+        assert len(paths) == 2 * DISTINCT[stage]
+        for path in paths:
+            ours, theirs = load_file(path), load_file(victim.home / path.relative_to(undisturbed))
             assert ours.keys() == theirs.keys()
             assert all((ours[name] == theirs[name]).all() for name in ours)
 
