@@ -1,4 +1,4 @@
-"""Running the jobs as a user does: as processes."""
+"""Running the jobs as processes."""
 
 import os
 import signal
@@ -9,42 +9,60 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import requests
+from forks import Fork, ForkServer
 
 ROOT = Path(__file__).parents[2]
 
 
-def job(name: str, *words: object, timeout_s: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run `python jobs/NAME WORDS` in the project's folder and wait for it."""
+@cache
+def forks() -> ForkServer:
+    """Where the jobs of this session come from; started when the first one does."""
+    return ForkServer(environment(), ROOT)
+
+
+def script(name: str, *words: object, timeout_s: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `python jobs/NAME WORDS` in the project's folder, imports and all, and wait for it."""
     command = [sys.executable, str(ROOT / "jobs" / name), *map(str, words)]
     return subprocess.run(
         command, cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=timeout_s, check=False
     )
 
 
+def job(name: str, *words: object, timeout_s: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+    """What `script` gives, from a process that begins with its imports done."""
+    argv = [str(ROOT / "jobs" / name), *map(str, words)]
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        process = forks().start(argv, environment(**env), out, err)
+        try:
+            code = process.wait(timeout_s)
+        finally:
+            _kill(process)
+        return subprocess.CompletedProcess(argv, code, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
 @contextmanager
-def started(name: str, *words: object) -> Iterator[subprocess.Popen]:
+def started(name: str, *words: object) -> Iterator[Fork]:
     """A job under way; killed, with the processes it started, if it still runs at the end of the block."""
-    command = [sys.executable, str(ROOT / "jobs" / name), *map(str, words)]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment(),
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # ignored where the tests run behind a shell's &
-    )
+    argv = [str(ROOT / "jobs" / name), *map(str, words)]
+    ours = Path(f"/proc/{os.getpid()}/fd")
+    process = forks().start(argv, environment(), ours / "1", ours / "2")
     try:
         yield process
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen, timeout_s: float = 120) -> None:
+def _kill(process: Fork) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(condition: Callable[[], object], process: Fork | subprocess.Popen, timeout_s: float = 120) -> None:
     """Wait until something is so; an error if the process ends first, or it takes too long."""
     end = time.monotonic() + timeout_s
     while not condition():

@@ -1,6 +1,7 @@
-"""A sweep as a Ray job on a cluster with token authentication, tracked by an MLflow server."""
+"""A sweep as a Ray job on a cluster with token authentication, tracked by an MLflow server; its driver is killed."""
 
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -23,9 +25,10 @@ from sermodels.training.bundle import load_bundle
 from sermodels.training.training_log import read_all
 
 BIN = Path(sys.executable).parent
+TEACHER = 100  # epochs: long enough to be killed in
 PRESET = {
     "description": "two trials",
-    "chain": TINY | {"patch": None},
+    "chain": merged(TINY, {"patch": None, "teacher.epochs": TEACHER}),
     "space": {"patch": ["32x4", "8x8"]},
     "trials": 2,
     "sampler": "grid",
@@ -61,18 +64,43 @@ def tracking(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def submitted(cluster, tracking, store, tmp_path_factory):
-    """The output of a finished job."""
+    """The output of a finished job, and its home: a sweep refused its home, then one whose driver was killed once."""
     folder = tmp_path_factory.mktemp("job")
-    preset = folder / "two.yaml"
+    preset, home = folder / "two.yaml", folder / "home"
     preset.write_text(yaml.safe_dump(PRESET))
-    sweep = ["--store", store.path, "--preset", preset, "--name", "two", "--home", folder / "home"]
-    return _submit(cluster, *sweep, "--tracking-uri", tracking)
+    sweep = ["python", "jobs/sweep.py", "--store", store.path, "--preset", preset, "--name", "two"]
+    refused = [*sweep, "--home", "runs"]
+    going_on = [*sweep, "--home", home, "--tracking-uri", tracking, "--resume", "auto"]
+    both = f"{shlex.join(map(str, refused))}; {shlex.join(map(str, going_on))}"
+    command = [BIN / "ray", "job", "submit", "--working-dir", ".", "--", "sh", "-c", both]
+    with ThreadPoolExecutor(1) as pool:
+        run = partial(subprocess.run, cwd=ROOT, env=cluster, capture_output=True, text=True, timeout=240, check=False)
+        job = pool.submit(run, command)
+        while len(read_all(home / "stages")) < 10 and not job.done():
+            time.sleep(0.2)
+        _driver("two").kill()
+        return job.result(), home
 
 
 def test_the_job_succeeds(submitted):
-    assert "succeeded" in submitted.stdout
-    assert "winner: " in submitted.stdout
-    assert submitted.returncode == 0
+    done, _ = submitted
+    assert done.returncode == 0, done.stdout
+    assert "succeeded" in done.stdout
+    assert "winner: " in done.stdout
+
+
+def test_a_relative_home_is_refused_inside_a_job(submitted):
+    assert "error: --home runs: a Ray job runs in a temporary copy" in submitted[0].stdout
+
+
+def test_it_went_on_by_itself_when_its_driver_was_killed(submitted):
+    done, home = submitted
+    assert done.stdout.count("the driver died (SIGKILL)") == 1
+    entries = read_all(home / "stages")
+    counts = Counter((entry.key, entry.epoch) for entry in entries)
+    assert len(counts) == 2 * (TEACHER + 2 + 2)
+    assert sum(counts.values()) <= len(counts) + 2, "the epochs under way"
+    assert len({entry.pid for entry in entries}) >= 3, "the killed driver's two processes, and later ones"
 
 
 def test_nobody_gets_in_without_the_token(cluster):
@@ -87,7 +115,7 @@ def test_the_token_is_written_nowhere(submitted, cluster, tmp_path_factory):
     written = [path for path in tmp_path_factory.getbasetemp().rglob("*") if path.is_file()]
     assert {"mlflow.db", "records.jsonl", "two.journal", "environment.json"} <= {path.name for path in written}
     assert not [path for path in written if token in path.read_bytes()]
-    assert token.decode() not in submitted.stdout + submitted.stderr
+    assert token.decode() not in submitted[0].stdout + submitted[0].stderr
 
 
 def test_the_upload_is_small_and_leaves_the_rest_behind(submitted, cluster):
@@ -100,7 +128,7 @@ def test_the_upload_is_small_and_leaves_the_rest_behind(submitted, cluster):
 
 def test_parent_and_children_are_there_by_rest(submitted, tracking):
     runs = _search(tracking, "tags.`ser.kind` = 'sweep'")
-    assert [run["info"]["run_name"] for run in runs] == ["two"]
+    assert [(run["info"]["run_name"], run["info"]["status"]) for run in runs] == [("two", "FINISHED")]
     children = _search(tracking, f"tags.`mlflow.parentRunId` = '{runs[0]['info']['run_id']}'")
     assert {p["value"] for run in children for p in run["data"]["params"] if p["key"] == "patch"} == {"32x4", "8x8"}
     for run in children:
@@ -116,40 +144,10 @@ def test_the_winner_is_exported_from_another_folder(submitted, tracking, tmp_pat
     assert load_bundle(tmp_path / "best").config.patch in ("32x4", "8x8")
 
 
-def test_a_job_goes_on_by_itself_when_its_driver_is_killed(cluster, store, tmp_path):
-    preset, home = tmp_path / "two.yaml", tmp_path / "home"
-    preset.write_text(yaml.safe_dump(merged(PRESET, {"chain.teacher.epochs": 150})))
-    words = ["--store", store.path, "--preset", preset, "--name", "again", "--home", home, "--resume", "auto"]
-    with ThreadPoolExecutor(1) as pool:
-        submitted = pool.submit(_submit, cluster, *words)
-        while len(read_all(home / "stages")) < 10 and not submitted.done():
-            time.sleep(0.2)
-        _driver("again").kill()
-        done = submitted.result()
-    assert (done.returncode, done.stdout.count("the driver died (SIGKILL)")) == (0, 1), done.stdout
-    assert "winner: " in done.stdout
-    counts = Counter((entry.key, entry.epoch) for entry in read_all(home / "stages"))
-    assert len(counts) == 2 * (150 + 2 + 2)
-    assert sum(counts.values()) <= len(counts) + 2, "the epochs under way"
-
-
-def test_a_relative_home_is_refused_inside_a_job(cluster, store):
-    done = _submit(cluster, "--store", store.path, "--home", "runs")
-    assert done.returncode != 0
-    assert "error: --home runs: a Ray job runs in a temporary copy" in done.stdout
-
-
 def test_a_server_that_is_none_of_mlflows_is_named(cluster, store, tmp_path):
     address = cluster["RAY_API_SERVER_ADDRESS"]
     words = ["--store", store.path, "--home", tmp_path / "home", "--tracking-uri", address]
     assert address in error_line(job_here("sweep.py", *words))
-
-
-def _submit(env, *words):
-    command = [BIN / "ray", "job", "submit", "--working-dir", ".", "--", "python", "jobs/sweep.py", *words]
-    return subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False
-    )
 
 
 def _driver(name):

@@ -218,22 +218,3 @@ def test_without_a_tracker_a_sweep_runs_offline_and_is_sent_later(store, ray_add
 
 def test_a_home_without_sweeps_has_nothing_to_send(tmp_path):
     assert "nothing logged by any sweep" in error_line(job_here("sync_tracking.py", "--home", tmp_path))
-
-
-def test_auto_begins_a_sweep_and_goes_on_by_itself_when_its_driver_is_killed(home_at, tmp_path):
-    home = home_at(tmp_path)
-    drivers = set()
-    with started("sweep.py", *home.words(GRID, "auto", "--resume", "auto")) as process:
-        wait_for(lambda: len(read_all(home.root / "stages")) > 20, process)
-        (driver,) = _children(process.pid)
-        drivers.add(driver)
-        os.kill(driver, signal.SIGKILL)
-        assert process.wait(120) == 0
-    assert {run.info.status for run in home.runs("trial", "auto")} == {"FINISHED"}
-    assert len({entry.pid for entry in read_all(home.root / "stages")} - drivers) >= 2
-    assert [run.info.status for run in home.runs("sweep", "auto")] == ["FINISHED"]
-
-
-def _children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]

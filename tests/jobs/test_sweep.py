@@ -11,7 +11,7 @@ import yaml
 from conftest import TINY
 from here import job_here
 from mlflow import MlflowClient
-from processes import error_line, job
+from processes import error_line, script
 
 from sermodels.config.parsing import merged, parse
 from sermodels.config.settings import ChainConfig
@@ -55,7 +55,7 @@ HARD = {
 class Swept:
     """A finished sweep and what MLflow knows of it."""
 
-    def __init__(self, folder, store, name, preset, run=job, words=()):
+    def __init__(self, folder, store, name, preset, run=script, words=()):
         self.home, self.store, self.name, self.preset = folder / "home", store, name, folder / f"{name}.yaml"
         self.preset.write_text(yaml.safe_dump(preset))
         given = ["--store", store.path, "--preset", self.preset, "--name", name, "--home", self.home]
