@@ -33,6 +33,8 @@ TINY = {
     "student": {"epochs": 2, "batch": 16, "lr": 3e-3, "depth": 1, "heads": 2},
 }
 
+pytest.register_assert_rewrite("chains")  # what its comparisons found different is shown
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
 from search.run.stage_graph import Measured, Wanted
+from sermodels.config.parsing import to_plain
 from sermodels.config.settings import Lane
 from sermodels.errors import UserError
 from sermodels.files import replacing
@@ -24,6 +26,7 @@ NEEDED = {
     "trained_by",
     "config",
 }  # of a lane
+LaneRecord = Mapping[str, Any]  # a Measured as JSON has it, of which an older file may lack what is not NEEDED
 
 
 class Results:
@@ -45,7 +48,7 @@ class Results:
         """Keep some lanes; the file is replaced as a whole. Another run may be adding to it, too."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-            self._lanes = self._read() | lanes
+            self._lanes = self._read() | {key: to_plain(lane) for key, lane in lanes.items()}
             lines = [f"{json.dumps(key)}: {json.dumps(self._lanes[key])}" for key in sorted(self._lanes)]
             with replacing(self.path) as unfinished:
                 unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
@@ -54,7 +57,7 @@ class Results:
         """What is still to be measured of a configuration."""
         return wanted.only([stage.lane for stage in wanted.of_lanes() if stage.id not in self])
 
-    def of(self, wanted: Wanted) -> list[Measured]:
+    def of(self, wanted: Wanted) -> list[LaneRecord]:
         """The lanes of a configuration, each with its `key`: of its folds, and of every seed that has all of them.
 
         Of the seeds asked for those too that lack some, if no seed is complete.
@@ -71,7 +74,7 @@ class Results:
         complete = [lane for lanes in by_seed.values() if len(lanes) == len(folds) for lane in lanes]
         return complete or [lane for seed in wanted.config.seeds for lane in by_seed.get(seed, [])]
 
-    def _read(self) -> dict[str, Measured]:
+    def _read(self) -> dict[str, LaneRecord]:
         if not self.path.exists():
             return {}
         try:
@@ -84,7 +87,7 @@ class Results:
         return lanes
 
 
-def pooled(lanes: Sequence[Measured]) -> dict[str, np.ndarray]:
+def pooled(lanes: Sequence[LaneRecord]) -> dict[str, np.ndarray]:
     """Confusion matrices of some lanes added up, by speaker."""
     total: dict[str, np.ndarray] = {}
     for lane in lanes:

@@ -50,8 +50,8 @@ class _Progress:
         for key, lane in lanes.items():
             self._done += 1
             left = self._minutes() / self._done * (len(self._names) - self._done)
-            figures = f"WA {lane['wa']:.3f}, UAR {lane['uar']:.3f}"
-            what = f"{self._names[key]}, fold {lane['fold']}, seed {lane['seed']}: {figures}"
+            figures = f"WA {lane.wa:.3f}, UAR {lane.uar:.3f}"
+            what = f"{self._names[key]}, fold {lane.fold}, seed {lane.seed}: {figures}"
             print(f"{self._far()}, about {left:.0f} left: {what}", file=sys.stderr, flush=True)
 
     def alive(self, stages: Path, owner: str) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.reproduction.plan import is_ast
-from jobs.reproduction.results import pooled
+from jobs.reproduction.results import LaneRecord, pooled
 from jobs.reproduction.systems import Book, System
-from search.run.stage_graph import Measured
 from sermodels.evaluation.intervals import Interval, difference_over_speakers, over_speakers
 from sermodels.metrics import uar, wa
 
@@ -16,7 +15,7 @@ Row = dict[str, Any]  # column → text, number, list or None; figures in %
 
 
 def accuracy_row(
-    name: str, system: System, lanes: Sequence[Measured], *, folds: int, corpus: str, protocol: str
+    name: str, system: System, lanes: Sequence[LaneRecord], *, folds: int, corpus: str, protocol: str
 ) -> Row:
     """What was measured of a system, beside what the paper prints.
 
@@ -63,7 +62,7 @@ def literature_rows(book: Book, corpus: str) -> list[Row]:
     return [{"system": row.title, "printed_wa": row.printed[corpus], "note": "cited, not run"} for row in cited]
 
 
-def question_rows(book: Book, lanes: Mapping[str, Sequence[Measured]]) -> list[Row]:
+def question_rows(book: Book, lanes: Mapping[str, Sequence[LaneRecord]]) -> list[Row]:
     """Whether the first system of each question is better, on the folds and seeds that both have."""
     rows = []
     for question in book.questions:
@@ -93,7 +92,7 @@ def _answer(difference: Interval) -> str:
     return "helps" if difference.value > 0 else "harms"
 
 
-def _title(system: System, lanes: Sequence[Measured]) -> str:
+def _title(system: System, lanes: Sequence[LaneRecord]) -> str:
     """With where an AST starts from, on which its accuracy depends."""
     if not lanes or not is_ast(system):
         return system.title
@@ -107,12 +106,12 @@ def _network(config: Mapping[str, Any], stage: str) -> str:
     return f"{config['dim']} wide, {settings['depth']} × {settings['heads']}"
 
 
-def _networks(lanes: Sequence[Measured]) -> int:
+def _networks(lanes: Sequence[LaneRecord]) -> int:
     """Trained on different clips: what is independent of each other among the answers."""
     return len({lane["fold"] for lane in lanes})
 
 
-def _lane(lane: Measured) -> tuple[int, int]:
+def _lane(lane: LaneRecord) -> tuple[int, int]:
     return lane["fold"], lane["seed"]
 
 
@@ -121,5 +120,5 @@ def _percent(interval: Interval) -> list[float | None]:
     return [100 * value if math.isfinite(value) else None for value in interval]
 
 
-def _distinct(lanes: Sequence[Measured], what: str) -> list[str]:
+def _distinct(lanes: Sequence[LaneRecord], what: str) -> list[str]:
     return sorted({str((lane["trained_by"] or {}).get(what, "unknown")) for lane in lanes})

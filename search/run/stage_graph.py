@@ -7,7 +7,7 @@ finished is found there. Nothing is chosen here: a configuration is trained on i
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import ray
@@ -32,7 +32,8 @@ from sermodels.training.stage import Stage, lane_stages, stages_of
 SIGN_OF_LIFE_S = 60.0
 
 
-class BestEpoch(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class BestEpoch:
     """The epoch whose network would have been taken, had the test side been asked."""
 
     epoch: int  # 1 is the first
@@ -40,8 +41,12 @@ class BestEpoch(TypedDict):
     uar: float
 
 
-class Measured(TypedDict):
-    """What a lane's network says of the clips its fold holds out, how it came there, and where it was trained: JSON."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a lane's network says of the clips its fold holds out, how it came there, and where it was trained.
+
+    `to_plain` makes of it what JSON holds.
+    """
 
     corpus: str
     store: str  # fingerprint
@@ -54,7 +59,7 @@ class Measured(TypedDict):
     wa: float  # 0…1
     uar: float  # 0…1
     best_epoch: BestEpoch
-    emotions: list[str]
+    emotions: tuple[str, ...]
     confusion: dict[str, list[list[int]]]  # speaker → counts [true][predicted]
     parameters: int
     seconds: float  # of training
@@ -175,22 +180,22 @@ def _test(chain: Chain, wanted: Wanted, store: Store, lane: int, history: Sequen
     confusion = confusion_by_speaker(network, store, rows)
     counts = np.sum([*confusion.values()], axis=0)
     best = max(range(len(history)), key=lambda epoch: history[epoch]["val_wa"])
-    return {
-        "corpus": store.corpus,
-        "store": store.fingerprint,
-        "protocol": config.protocol,
-        "stage": stage.name,
-        "fold": fold,
-        "seed": seed,
-        "epochs": len(history),
-        "items": len(rows),
-        "wa": float(wa(counts)),
-        "uar": float(uar(counts)),
-        "best_epoch": {"epoch": best + 1, "wa": history[best]["val_wa"], "uar": history[best]["val_uar"]},
-        "emotions": list(store.emotions),
-        "confusion": confusion,
-        "parameters": count_parameters(network),
-        "seconds": sum(epoch["seconds"] for epoch in history),
-        "trained_by": chain.computed_by(stage),
-        "config": {name: value for name, value in to_plain(config).items() if name not in ("folds", "seeds")},
-    }
+    return Measured(
+        corpus=store.corpus,
+        store=store.fingerprint,
+        protocol=config.protocol,
+        stage=stage.name,
+        fold=fold,
+        seed=seed,
+        epochs=len(history),
+        items=len(rows),
+        wa=float(wa(counts)),
+        uar=float(uar(counts)),
+        best_epoch=BestEpoch(epoch=best + 1, wa=history[best]["val_wa"], uar=history[best]["val_uar"]),
+        emotions=store.emotions,
+        confusion=confusion,
+        parameters=count_parameters(network),
+        seconds=sum(epoch["seconds"] for epoch in history),
+        trained_by=chain.computed_by(stage),
+        config={name: value for name, value in to_plain(config).items() if name not in ("folds", "seeds")},
+    )

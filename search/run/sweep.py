@@ -1,6 +1,5 @@
 """A sweep from start to end: schedule trials on Ray Tune, confirm the best on fresh seeds, bundle the winner."""
 
-import json
 import re
 import sys
 import time
@@ -10,12 +9,9 @@ from functools import partial
 from typing import Any
 
 import optuna
-import ray
-import torch
 from ray import tune
 
 from search.home import Home
-from search.publish.export import BUNDLE, bundle_winner
 from search.report.description import describe_sweep
 from search.report.outcome import read_outcome
 from search.run.cache_limit import CacheLimit
@@ -24,28 +20,20 @@ from search.run.plan import Plan
 from search.run.progress import Progress
 from search.run.pruning import SCORE, scheduler
 from search.run.resume import Beginning, Mode, begin, exists, put_aside, require_mode
+from search.run.sweep_log import begin_run
 from search.run.trial import run_trial
-from search.scheduling.ledger import best, confirmed, confirmed_lanes, open_study, params_of, score_of
+from search.run.winner import Params, crown
+from search.scheduling.ledger import open_study
 from search.scheduling.searcher import StudySearcher
-from search.space.label import label
-from search.space.lane_scores import to_json
 from search.space.outcome import Outcome
-from search.space.space import Space, configure
 from search.space.trial_spec import RETRIES, TrialSpec
-from search.tracking.records import Dataset
-from search.tracking.runs import OUTCOME, WINNER_NAME, Runs, run_key
+from search.tracking.runs import OUTCOME, Runs
 from search.tracking.spool import Spool
 from search.tracking.sync import settle, tracked
 from search.tracking.tracker import Tracker
 from search.tracking.trial_logger import TrialLogger
-from sermodels.config.parsing import dump_yaml
-from sermodels.credentials import without_credentials
 from sermodels.errors import UserError
-from sermodels.evaluation.evaluate import sides
-from sermodels.provenance import provenance
 from sermodels.training.cache import StageCache
-
-Params = Mapping[str, Any]  # dotted keys of ChainConfig → values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +99,7 @@ def run_sweep(
             sweep.start()
             with ray_session(address):
                 seconds = sweep.search()
-            winner, metrics = sweep.crown()
+            winner, metrics = crown(plan, name, home, runs, sweep.id)
             outcome = Outcome.FINISHED
         except UserError:
             outcome = Outcome.FAILED
@@ -170,12 +158,7 @@ class _Sweep:
     def start(self) -> None:
         """Begin its run, or go on with it; what a driver that died left open is closed."""
         self.runs.end_open()
-        dataset = Dataset(name=self.plan.store.corpus, digest=self.plan.store.fingerprint)
-        tags = _tags(self.plan)
-        self.runs.begin(self.id, name=self.name, kind="sweep", sweep=self.name, tags=tags, dataset=dataset)
-        for file, text in _texts(self.plan).items():
-            self.runs.text(self.id, file, text)
-        self.runs.view(self.id, self.name, self.plan.space.names())
+        begin_run(self.plan, self.name, self.runs, self.id)
         self.present(pictures=False)
 
     def search(self) -> dict[str, float]:
@@ -208,30 +191,6 @@ class _Sweep:
             progress.close()
         self.runs.log(self.id, figures=self.runs.seconds)
         return self.runs.seconds
-
-    def crown(self) -> tuple[Params, Mapping[str, Any]]:
-        """Choose the winner, bundle and log it; returns its params and the bundle's metrics. Reads the test side.
-
-        Raises:
-            UserError: no trial finished.
-        """
-        study = open_study(self.home.study(self.name), self.name)
-        again = confirmed(study)
-        finalists = best(study, max(1, self.plan.preset.confirm))
-        if not finalists:
-            raise UserError(f"sweep {self.name}: no trial finished; their runs say why")
-        chosen = max(finalists, key=lambda trial: again.get(Space.key(params_of(trial)), -1.0))
-        winner = params_of(chosen)
-        figures = {"val_uar": score_of(chosen)}
-        if (score := again.get(Space.key(winner))) is not None:
-            figures["confirmed_val_uar"] = score
-        lanes = {"confirmed_lanes": to_json(confirmed_lanes(study).get(Space.key(winner), {}))}
-        metrics = self._bundle(winner, {"sweep": self.name, "params": winner, **figures, **lanes})
-        child = run_key(self.id, "trial", winner)
-        self.runs.crown(child)
-        figures |= {"test_uar": metrics["test"]["uar"], "test_wa": metrics["test"]["wa"]}
-        self.runs.log(self.id, figures=figures, tags={WINNER_NAME: label(winner)}, links={"ser.winner_run": child})
-        return winner, metrics
 
     def present(self, *, pictures: bool) -> None:
         """Describe the sweep as it stands; with pictures, in a report, too."""
@@ -267,15 +226,6 @@ class _Sweep:
             reuse_actors=True,  # starting a process with PyTorch takes longer than a short trial
         )
 
-    def _bundle(self, winner: Params, selection: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Bundle the winner, in the spool: there it waits for a tracker that is away."""
-        torch.set_num_threads(self.plan.threads())
-        folder = self.home.spools / self.name / BUNDLE
-        config = configure(self.plan.preset.chain, winner)
-        metrics = bundle_winner(folder, config, self.plan.store, self.home.stages, selection)
-        self.runs.folder(self.id, folder, BUNDLE)
-        return metrics
-
 
 def _spec(plan: Plan, name: str, home: Home) -> TrialSpec:
     return TrialSpec(
@@ -288,28 +238,6 @@ def _spec(plan: Plan, name: str, home: Home) -> TrialSpec:
         device=plan.device(),
         hang_s=plan.preset.hang_s,
     )
-
-
-def _tags(plan: Plan) -> dict[str, str]:
-    config = plan.configurations()[0]
-    leaks = " (leaks: views of test clips are trained on)" if config.protocol == "paper" else ""
-    return {
-        "ser.protocol": config.protocol + leaks,
-        "ser.corpus": plan.store.corpus,
-        "ser.store": plan.store.fingerprint,
-        "ser.sampler": plan.preset.sampler,
-    }
-
-
-def _texts(plan: Plan) -> dict[str, str]:
-    """What a person may want to know of a sweep, as artifacts of its run."""
-    versions = provenance() | {"ray": ray.__version__, "command": without_credentials(" ".join(sys.argv))}
-    return {
-        "preset.yaml": dump_yaml(plan.preset),
-        "sides.json": json.dumps(sides(plan.store, plan.configurations()[0]), indent=1),
-        "store.yaml": dump_yaml({"fingerprint": plan.store.fingerprint, "frontend": plan.store.frontend}),
-        "environment.json": json.dumps(versions, indent=1),
-    }
 
 
 def _say(text: str) -> None:

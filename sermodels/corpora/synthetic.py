@@ -16,11 +16,14 @@ import json
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import soundfile
+from pydantic import Field
 
+from sermodels.config.constraints import checked
+from sermodels.config.parsing import parse, to_plain
 from sermodels.corpora.synthesis import SAMPLE_RATE_HZ, Channel, Prosody, Voice, synthesise
 from sermodels.corpora.utterance import Corpus, Utterance
 from sermodels.errors import UserError
@@ -36,6 +39,16 @@ SENTENCES = {
 }
 _VERSION = 2  # raised whenever the same settings give other sound
 _SETTINGS_FILE = "corpus.json"
+_TwoDigits = Annotated[int, Field(ge=1, le=99, strict=True)]  # as the names of files have
+
+
+@checked
+class _Settings:
+    """What a corpus is synthesised from, as _SETTINGS_FILE in its folder holds it."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+    speakers: _TwoDigits
+    clips_per_emotion: _TwoDigits
 
 
 class Cue(NamedTuple):
@@ -87,9 +100,9 @@ def read(root: Path, *, seed: int = 0, speakers: int = 8, clips_per_emotion: int
         UserError: `root` holds anything else (other settings, missing or foreign files) or cannot be written,
             or a setting is out of range.
     """
-    settings = {"seed": seed, "speakers": speakers, "clips_per_emotion": clips_per_emotion}
-    _check_settings(settings)
-    plan = _plan(root, speakers, clips_per_emotion)
+    given = {"seed": seed, "speakers": speakers, "clips_per_emotion": clips_per_emotion}
+    settings = parse(_Settings, given, "synthetic corpus")
+    plan = _plan(root, settings)
     try:
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
             _write(root, plan, settings)
@@ -99,50 +112,39 @@ def read(root: Path, *, seed: int = 0, speakers: int = 8, clips_per_emotion: int
     return Corpus(name="synthetic", utterances=tuple(plan), emotions=EMOTIONS)
 
 
-def _check_settings(settings: dict[str, int]) -> None:
-    for name, (low, high) in {
-        "seed": (0, 2**63 - 1),
-        "speakers": (1, 99),
-        "clips_per_emotion": (1, 99),
-    }.items():
-        value = settings[name]
-        if not (isinstance(value, int) and low <= value <= high):
-            raise UserError(f"synthetic corpus: {name} = {value!r} is not possible: must be {low} to {high}")
-
-
-def _plan(root: Path, speakers: int, clips_per_emotion: int) -> list[Utterance]:
+def _plan(root: Path, settings: _Settings) -> list[Utterance]:
     """All utterances of the corpus, sorted by id."""
     plan = []
-    for speaker in (f"s{n:02d}" for n in range(1, speakers + 1)):
+    for speaker in (f"s{n:02d}" for n in range(1, settings.speakers + 1)):
         for emotion in EMOTIONS:
-            for take in range(clips_per_emotion):
+            for take in range(settings.clips_per_emotion):
                 sentence = list(SENTENCES)[take % len(SENTENCES)]
                 name = f"{speaker}/{emotion}_{take + 1:02d}_{sentence}.wav"
                 plan.append(Utterance(id=name, path=root / name, speaker=speaker, emotion=emotion, sentence=sentence))
     return plan
 
 
-def _write(root: Path, plan: list[Utterance], settings: dict[str, int]) -> None:
+def _write(root: Path, plan: list[Utterance], settings: _Settings) -> None:
     """Synthesise the corpus beside `root` and move it there when it is complete."""
     partial = root.with_name(f".{root.name}.{secrets.token_hex(4)}.partial")
     try:
         for utterance in plan:
             path = partial / utterance.id
             path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, _speak(utterance, settings["seed"]), SAMPLE_RATE_HZ, subtype="PCM_16")
-        (partial / _SETTINGS_FILE).write_text(json.dumps({"version": _VERSION, **settings}) + "\n")
+            soundfile.write(path, _speak(utterance, settings.seed), SAMPLE_RATE_HZ, subtype="PCM_16")
+        (partial / _SETTINGS_FILE).write_text(json.dumps({"version": _VERSION, **to_plain(settings)}) + "\n")
         partial.rename(root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_folder(root: Path, plan: list[Utterance], settings: dict[str, int]) -> None:
+def _check_folder(root: Path, plan: list[Utterance], settings: _Settings) -> None:
     """Raise UserError unless `root` holds this corpus and nothing else."""
     way_out = "name another folder or empty this one"
     found = _found_settings(root)
     if found is None:
         raise UserError(f"{root}: not a synthetic corpus (no valid {_SETTINGS_FILE}): {way_out}")
-    for name, wanted in {"version": _VERSION, **settings}.items():
+    for name, wanted in {"version": _VERSION, **to_plain(settings)}.items():
         if found.get(name) != wanted:
             raise UserError(f"{root}: holds a synthetic corpus of {name} {found.get(name)}, not {wanted}: {way_out}")
     here = {p.relative_to(root).as_posix() for p in root.rglob("*") if not p.is_dir()} - {_SETTINGS_FILE}

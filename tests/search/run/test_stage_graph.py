@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from search.run.cluster import ray_session
-from search.run.stage_graph import Place, Wanted, run_graph
+from search.run.stage_graph import BestEpoch, Measured, Place, Wanted, run_graph
+from sermodels.config.parsing import to_plain
 from sermodels.errors import UserError
 from sermodels.metrics import uar, wa
 from sermodels.training import training_log
 from sermodels.training.cache import StageCache
 from sermodels.training.chain import Chain
 from sermodels.training.data import TrialData
+
+PUBLISHED = Path(__file__).parents[3] / "docs" / "paper" / "measured.json"
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +62,24 @@ def test_shared_stages_are_trained_once_and_tested_as_alone(ray, place, wanted, 
     alone = Chain(student.config, TrialData(store, student.config), StageCache(tmp_path / "alone")).run()
     for lane, expected in zip(student.config.lanes, alone.val_uar, strict=True):
         lane_found = found[student.of_lane(lane).id]
-        assert (lane_found["uar"], (lane_found["fold"], lane_found["seed"])) == (expected, lane)
-        assert lane_found["best_epoch"]["wa"] >= lane_found["wa"]
-        counts = sum(np.array(counts) for counts in lane_found["confusion"].values())
-        assert counts.sum() == lane_found["items"] == 7
-        assert (wa(counts), uar(counts)) == (lane_found["wa"], lane_found["uar"]), "figures of the same answers"
-    assert json.loads(json.dumps(found)) == found, "plain JSON"
+        assert (lane_found.uar, (lane_found.fold, lane_found.seed)) == (expected, lane)
+        assert lane_found.best_epoch.wa >= lane_found.wa
+        counts = sum(np.array(counts) for counts in lane_found.confusion.values())
+        assert counts.sum() == lane_found.items == 7
+        assert (wa(counts), uar(counts)) == (lane_found.wa, lane_found.uar), "figures of the same answers"
+    plain = to_plain(found)
+    assert json.loads(json.dumps(plain)) == plain, "what JSON holds"
+
+
+def test_a_lane_is_written_as_those_that_were_published():
+    """Else a file to which lanes are added would hold two forms."""
+    lines = [line.removesuffix(",") for line in PUBLISHED.read_text("utf-8").splitlines()[1:-1]]
+    assert lines
+    for line in lines:
+        text = line.partition(": ")[2]
+        published = json.loads(text)
+        lane = Measured(**published | {"best_epoch": BestEpoch(**published["best_epoch"])})
+        assert json.dumps(to_plain(lane)) == text
 
 
 def test_what_was_trained_before_is_tested_without_training(ray, place, wanted):

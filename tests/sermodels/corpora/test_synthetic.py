@@ -163,10 +163,24 @@ def test_a_folder_that_holds_anything_else_is_refused(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("settings", [{"seed": -1}, {"speakers": 0}, {"speakers": 100}, {"clips_per_emotion": 0}])
-def test_a_setting_out_of_range_is_refused(tmp_path: Path, settings: dict[str, int]) -> None:
-    with pytest.raises(UserError, match=f"{next(iter(settings))} = .* must be"):
-        synthetic.read(tmp_path / "corpus", **settings)
+@pytest.mark.parametrize(
+    ("setting", "value", "allowed"),
+    [
+        ("seed", -1, "greater than or equal to 0"),
+        ("seed", 2**63, f"less than {2**63}"),
+        ("speakers", 0, "greater than or equal to 1"),
+        ("speakers", 100, "less than or equal to 99"),
+        ("speakers", True, "a valid integer"),
+        ("clips_per_emotion", 0, "greater than or equal to 1"),
+        ("clips_per_emotion", 100, "less than or equal to 99"),
+        ("clips_per_emotion", 2.0, "a valid integer"),
+        ("clips_per_emotion", "2", "a valid integer"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(tmp_path: Path, setting: str, value: object, allowed: str) -> None:
+    with pytest.raises(UserError) as caught:
+        synthetic.read(tmp_path / "corpus", **{setting: value})
+    assert str(caught.value) == f"synthetic corpus: {setting}: Input should be {allowed} (found {value!r})"
     assert not any(tmp_path.iterdir())
 
 
