@@ -1,6 +1,10 @@
 """The benchmarks `overhead` and `scale`, at tiny sizes: that what they add up is right. No times."""
 
 import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import CalledProcessError
 
 import pytest
 
@@ -13,10 +17,27 @@ def spans(*pairs):
     return [Span(start=start, end=end, trained_s=1.0, duration_s=1.5) for start, end in pairs]
 
 
-def test_overhead_of_a_short_sweep_is_made_up_of_its_parts(tmp_path):
-    from jobs.benchmarks.overhead import measure
+@pytest.fixture
+def on_a_shared_ray(ray_address):
+    """A block in which a sweep of this process takes the tests' Ray, which has one core, for one of its own."""
 
-    result = measure(tmp_path, trials=8, emodb_rows=280)
+    @contextmanager
+    def block():
+        with pytest.MonkeyPatch.context() as changed:
+            changed.setenv("RAY_ADDRESS", ray_address)
+            changed.setattr(os, "sched_getaffinity", lambda _: {0})
+            yield
+
+    return block
+
+
+def test_overhead_of_a_short_sweep_is_made_up_of_its_parts(tmp_path, new_home, on_a_shared_ray, monkeypatch):
+    from jobs.benchmarks import overhead
+
+    new_home(tmp_path / "home")
+    monkeypatch.setattr(overhead, "run_python", lambda *words: overhead.main(*map(Path, words[3:])))
+    with on_a_shared_ray():
+        result = overhead.measure(tmp_path, trials=8, emodb_rows=280)
     parts, (share,) = result.parts, result.further
     assert result.value * parts["trials_counted"] == pytest.approx(
         parts["slots"] * parts["wall_counted_s"] - parts["trained_counted_s"]
@@ -56,14 +77,27 @@ def test_scale_measures_every_size_and_names_the_largest_exponent(tmp_path, monk
     assert len(parts["open_s"]) == len(parts["batch_s"]) == len(parts["open_private_mb"]) == 2
 
 
-def test_a_sweep_of_instant_trials_goes_through_tune_journal_and_tracking(tmp_path):
-    from jobs.benchmarks.child import run_python
+def test_a_sweep_of_instant_trials_goes_through_tune_journal_and_tracking(tmp_path, new_home, on_a_shared_ray):
+    from jobs.benchmarks import scale
 
-    run_python("3 instant trials", "-m", "jobs.benchmarks.scale", tmp_path, "tpe", 3)
+    with on_a_shared_ray():
+        scale.main(new_home(tmp_path), "tpe", 3)
     study = open_study(tmp_path / "studies" / "scale.journal", "scale")
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
     found = json.loads((tmp_path / "figures.json").read_text())  # written only if MLflow has all three
     assert found["trials_s"] > 0
+
+
+def test_a_process_of_its_own_knows_nothing_of_the_users_servers_and_its_failure_is_one(tmp_path, monkeypatch):
+    from jobs.benchmarks.child import run_python
+
+    for name in ("RAY_ADDRESS", "SER_HOME", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "elsewhere")
+    told = "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(str('elsewhere' in os.environ.values()))"
+    run_python("a title", "-c", told, tmp_path / "found")
+    assert (tmp_path / "found").read_text() == "False"
+    with pytest.raises(CalledProcessError):
+        run_python("a title", "-c", "import nothing_of_this_name")
 
 
 def test_exponent_of_linear_and_quadratic_growth():

@@ -1,6 +1,7 @@
 """jobs/export_best.py, from a real sweep to an answer over HTTP."""
 
 import base64
+import copy
 import io
 import shutil
 from functools import partial
@@ -17,6 +18,7 @@ from processes import environment, error_line, free_port, serving
 
 from sermodels.config.parsing import merged
 from sermodels.corpora import audio
+from sermodels.deploy import complete
 from sermodels.deploy.manifest import verify
 from sermodels.deploy.recogniser import Recogniser
 from sermodels.model_files import ADDED, CARD
@@ -41,6 +43,22 @@ def export(tmp_path_factory, store, new_home, ray_address):
     words = ["--store", store.path, "--preset", folder / "preset.yaml", "--name", "two", "--home", folder / "home"]
     assert job_here("sweep.py", *words, "--address", ray_address).returncode == 0
     return partial(job_here, "export_best.py", "--sweep", "two", "--home", folder / "home", "--out")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def exported_once():
+    """The one model is exported again and again here, which takes seconds each time."""
+    export, graphs = complete.export_onnx, {}
+
+    def remembered(network, *about):
+        key = (*(tensor.numpy().tobytes() for tensor in network.state_dict().values()), str(about))
+        if key not in graphs:
+            graphs[key] = export(network, *about)
+        return copy.deepcopy(graphs[key])
+
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(complete, "export_onnx", remembered)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from collections import Counter
 
 import pytest
@@ -13,20 +10,23 @@ import yaml
 from conftest import TINY
 from here import job_here
 from mlflow import MlflowClient
-from processes import ROOT, environment, started, wait_for
+from processes import started, wait_for
+from ray.cluster_utils import Cluster
 
 from sermodels.config.parsing import merged
 from sermodels.config.settings import STAGES
 from sermodels.training.training_log import read_all
 
-GRID = {
+FOUR = {
     "description": "four trials, two teachers",
     "chain": merged(TINY, {"teacher.epochs": 6}),
     "space": {"encoding": ["ice", "none"], "alpha": [0, 1]},
     "trials": 4,
     "sampler": "grid",
 }
-EPOCHS = 2 * 6 + 2 * 2 + 4 * 2  # of teachers, matches and students, each trained once
+TWELVE = merged(FOUR, {"space.alpha": list(range(6)), "trials": 12})
+EPOCHS = 2 * 6 + 2 * 2 + 12 * 2  # of teachers, matches and students of TWELVE, each trained once
+LONG = 100  # epochs of a teacher that is killed while it is trained
 
 
 def trained(home) -> Counter:
@@ -55,7 +55,7 @@ def scores(home, sweep):
 
 @pytest.fixture(scope="module")
 def long_teacher(tmp_path_factory):
-    return written(tmp_path_factory.mktemp("long"), merged(TINY, {"teacher.epochs": 300}))
+    return written(tmp_path_factory.mktemp("long"), merged(TINY, {"teacher.epochs": LONG}))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def pair(store, long_teacher, tmp_path_factory):
 def sweeps(store, tmp_path_factory):
     """The home on which two sweeps, started together, searched the same space."""
     folder = tmp_path_factory.mktemp("sweeps")
-    words = ["--store", store.path, "--preset", written(folder, GRID), "--home", folder / "home"]
+    words = ["--store", store.path, "--preset", written(folder, TWELVE), "--home", folder / "home"]
     with started("sweep.py", *words, "--name", "one") as one, started("sweep.py", *words, "--name", "two") as two:
         assert (one.wait(240), two.wait(240)) == (0, 0)
     return folder / "home"
@@ -80,7 +80,7 @@ def sweeps(store, tmp_path_factory):
 
 def test_two_processes_started_together_train_a_teacher_once(pair):
     assert set(trained(pair).values()) == {1}
-    assert {entry.epoch for entry in read_all(pair / "stages") if entry.stage == "teacher"} == set(range(1, 301))
+    assert {entry.epoch for entry in read_all(pair / "stages") if entry.stage == "teacher"} == set(range(1, LONG + 1))
 
 
 def test_when_a_process_is_killed_the_one_that_waits_goes_on_from_its_last_epoch(store, pair, tmp_path, long_teacher):
@@ -93,7 +93,7 @@ def test_when_a_process_is_killed_the_one_that_waits_goes_on_from_its_last_epoch
         assert sorted((one.wait(120), two.wait(120))) == [-signal.SIGKILL, 0]
     counts = trained(tmp_path)
     assert len({entry.pid for entry in read_all(tmp_path / "stages")}) == 2
-    assert len(counts) == 300 + 2 + 2
+    assert len(counts) == LONG + 2 + 2
     assert sum(counts.values()) <= len(counts) + 1, "only the epoch that was under way may have been trained again"
     disturbed, undisturbed = (job_here("train.py", *words, "--home", home) for home in (tmp_path, pair))
     assert json.loads(disturbed.stdout) == json.loads(undisturbed.stdout)
@@ -103,7 +103,12 @@ def test_two_sweeps_at_the_same_time_train_each_stage_once(sweeps):
     counts = trained(sweeps)
     assert (len(counts), set(counts.values())) == (EPOCHS, {1})
     assert scores(sweeps, "one") == scores(sweeps, "two")
-    assert len(scores(sweeps, "one")) == 4
+    assert len(scores(sweeps, "one")) == 12
+    assert {run.info.status for run in [*runs_of(sweeps, "sweep"), *runs_of(sweeps, "trial")]} == {"FINISHED"}
+    client = MlflowClient(f"sqlite:///{sweeps}/mlflow.db")
+    for run in runs_of(sweeps, "trial"):
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "student/val_uar")]
+        assert steps == [1, 2]
 
 
 def test_the_runs_of_all_sweeps_together_say_who_trained_and_who_reused(sweeps):
@@ -118,35 +123,27 @@ def test_the_runs_of_all_sweeps_together_say_who_trained_and_who_reused(sweeps):
 
 def test_a_cache_that_may_hold_nothing_changes_no_score(store, sweeps, new_home, ray_address, tmp_path):
     new_home(tmp_path)
-    words = ["--store", store.path, "--preset", written(tmp_path, GRID), "--home", tmp_path, "--name", "pruned"]
+    words = ["--store", store.path, "--preset", written(tmp_path, TWELVE), "--home", tmp_path, "--name", "pruned"]
     done = job_here("sweep.py", *words, "--prune-cache", 0, "--address", ray_address)
     assert done.returncode == 0, done.stderr
     assert scores(tmp_path, "pruned") == scores(sweeps, "one")
     kept, left = (len(list((home / "stages").rglob("epoch-*.safetensors"))) for home in (sweeps, tmp_path))
-    assert kept == 2 + 2 + 4
+    assert kept == 2 + 2 + 12
     assert left <= 3, "what the bundle of the winner needed"
     assert len(trained(tmp_path)) == EPOCHS
 
 
-def test_nodes_of_a_cluster_train_each_stage_once(store, tmp_path):
-    preset = written(tmp_path, merged(GRID, {"chain.teacher.epochs": 200}))  # long enough for the other node to start
-    script = f"""
-        from ray.cluster_utils import Cluster
-        import subprocess, sys
-        cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 0, "include_dashboard": False}})
+def test_nodes_of_a_cluster_train_each_stage_once(store, tmp_path, new_home):
+    home, preset = new_home(tmp_path / "home"), written(tmp_path, merged(FOUR, {"chain.teacher.epochs": 50}))
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
         for _ in range(2):
-            cluster.add_node(num_cpus=1)
-        job = [sys.executable, "jobs/sweep.py", "--address", cluster.address, "--store", {str(store.path)!r},
-               "--preset", {str(preset)!r}, "--home", {str(tmp_path / "home")!r}, "--name", "nodes"]
-        code = subprocess.run(job).returncode
-        cluster.shutdown()
-        sys.exit(code)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
-    )
+            nodes.add_node(num_cpus=1)
+        words = ["--store", store.path, "--preset", preset, "--home", home, "--name", "nodes"]
+        done = job_here("sweep.py", *words, "--address", nodes.address)
+    finally:
+        nodes.shutdown()
     assert done.returncode == 0, done.stderr
-    counts = trained(tmp_path / "home")
-    assert (len(counts), set(counts.values())) == (EPOCHS + 2 * 194, {1})
-    assert len({entry.pid for entry in read_all(tmp_path / "home" / "stages")}) >= 2, "both nodes took part"
+    counts = trained(home)
+    assert (len(counts), set(counts.values())) == (2 * 50 + 2 * 2 + 4 * 2, {1})
+    assert len({entry.pid for entry in read_all(home / "stages")}) >= 2, "both nodes took part"
