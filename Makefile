@@ -22,7 +22,7 @@ setup: .venv/installed  ## Make .venv and install the project in it.
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=...")'
 	@echo 'installing into .venv: about 6 GB, some minutes'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 sweep: setup  ## Search on the built-in corpus, export the best configuration to best/.

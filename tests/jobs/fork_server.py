@@ -4,6 +4,7 @@ A line of standard input, JSON, is a process to begin; a line of standard output
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -65,6 +66,7 @@ def run(script: str) -> int:
 
 for module in sys.argv[1:]:
     importlib.import_module(module)
+gc.freeze()  # looking for garbage would have each fork copy the memory of all modules
 if command := serve():
     code = run(command[0])
     threading._shutdown()  # joins threads, as the interpreter does at its end
