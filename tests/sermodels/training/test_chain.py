@@ -1,5 +1,6 @@
 """A chain ends with the same bytes however it was cut, cached or accompanied, and never sees a test row."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +90,19 @@ def finished(train, config, tmp_path_factory) -> tuple[Trained, Path]:
     """A chain that nothing disturbed, and its cache. Read-only."""
     root = tmp_path_factory.mktemp("finished")
     return train(config, root), root
+
+
+@pytest.fixture(scope="module")
+def single(train, tiny_config, tmp_path_factory) -> tuple[Trained, Path]:
+    """A chain of one lane that nothing disturbed, and its cache. Read-only."""
+    root = tmp_path_factory.mktemp("single")
+    return train(tiny_config(), root), root
+
+
+@pytest.fixture(scope="module")
+def of_another_alpha(train, tiny_config, tmp_path_factory) -> Trained:
+    """A chain like `single` but for its alpha, which found nothing in its cache."""
+    return train(tiny_config(alpha=0.5), tmp_path_factory.mktemp("alpha"))
 
 
 def assert_same(one: Trained, other: Trained) -> None:
@@ -266,7 +280,7 @@ def test_another_alpha_reuses_teacher_and_match(train, config, tiny_config, fini
 @pytest.mark.parametrize("stage", STAGES)
 def test_more_epochs_go_on_from_fewer_and_fewer_are_not_taken_from_more(train, tiny_config, finished, tmp_path, stage):
     few, many = tiny_config(**TWO_LANES), tiny_config(**TWO_LANES, **{f"{stage}.epochs": 4})
-    train(few, tmp_path / "grown")
+    shutil.copytree(finished[1], tmp_path / "grown")
     grown, at_once = train(many, tmp_path / "grown"), train(many, tmp_path / "at once")
     assert grown.reused(stage) == [1, 1, 0, 0]
     assert_same(grown, at_once)
@@ -277,10 +291,10 @@ def test_more_epochs_go_on_from_fewer_and_fewer_are_not_taken_from_more(train, t
 
 
 @pytest.mark.parametrize("added", [{"folds": [0, 1]}, {"folds": [1, 0]}, {"seeds": [0, 5]}])
-def test_lanes_added_later_leave_those_that_were_there_as_they_are(train, tiny_config, tmp_path, added):
-    alone = train(tiny_config(), tmp_path)
+def test_lanes_added_later_leave_those_that_were_there_as_they_are(train, tiny_config, single, tmp_path, added):
+    alone, root = single
     config = tiny_config(**added)
-    more = train(config, tmp_path)
+    more = train(config, shutil.copytree(root, tmp_path / "grown"))
     assert {share for stage in STAGES for share in more.reused(stage)} == {0.5}
     first = config.lanes.index((0, 0))
     assert [scores[first] for scores in more.scores] == [scores[0] for scores in alone.scores]
@@ -417,9 +431,10 @@ DAMAGES = {"empty": lambda whole: b"", "cut": lambda whole: whole[:-100], "garba
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_files_of_the_cache_are_made_again(train, tiny_config, tmp_path, damage):
+def test_damaged_files_of_the_cache_are_made_again(train, tiny_config, single, tmp_path, damage):
     config = tiny_config()
-    whole = train(config, tmp_path)
+    whole, root = single
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     files = sorted(tmp_path.rglob("*.safetensors"))
     assert len(files) == 4  # three stages and the teacher's features
     for file in files:
@@ -429,11 +444,12 @@ def test_damaged_files_of_the_cache_are_made_again(train, tiny_config, tmp_path,
 
 
 @pytest.mark.parametrize("lost", ["teacher", "match", "features"])
-def test_what_is_lost_of_the_cache_is_made_again_alike(train, tiny_config, tmp_path, lost):
-    config = tiny_config()
-    whole = train(config, tmp_path)
-    for file in tmp_path.rglob("features-*" if lost == "features" else f"{lost}/*/epoch-*"):
+def test_what_is_lost_of_the_cache_is_made_again_alike(train, tiny_config, single, of_another_alpha, tmp_path, lost):
+    whole, root = single
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    files = list(tmp_path.rglob("features-*" if lost == "features" else f"{lost}/*/epoch-*"))
+    assert files
+    for file in files:
         file.unlink()
-    other = tiny_config(alpha=0.5)
-    assert_same(train(other, tmp_path), train(other, tmp_path / "new"))
-    assert_same(train(config, tmp_path), whole)
+    assert_same(train(tiny_config(alpha=0.5), tmp_path), of_another_alpha)
+    assert_same(train(tiny_config(), tmp_path), whole)
