@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import EntryPoint, packages_distributions
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_ser_is_a_command():
 def test_no_script_hides_a_library():
     """`python jobs/NAME.py` puts its folder before all libraries."""
     names = {path.stem for path in (ROOT / "jobs").iterdir() if not path.stem.startswith("__")}
-    assert not names & {*sys.stdlib_module_names, *packages_distributions()}
+    assert not names & {*sys.stdlib_module_names, *offered()}
 
 
 def distribution(text: str) -> str:
@@ -76,12 +77,17 @@ def imported(folder: Path) -> Iterator[str]:
                 yield node.module.partition(".")[0]
 
 
+@cache
+def offered() -> dict[str, set[str]]:
+    """The distributions that have each module."""
+    return {module: set(map(distribution, names)) for module, names in packages_distributions().items()}
+
+
 def undeclared(folders: tuple[str, ...], requirements: list[str]) -> set[str]:
     declared = {distribution(text) for text in requirements}
     modules = {module for folder in folders for module in imported(ROOT / folder)}
-    offered = {module: set(map(distribution, names)) for module, names in packages_distributions().items()}
     ours = distribution(PROJECT["name"])
-    return {m for m in modules & offered.keys() if not offered[m] & {*declared, ours}}
+    return {m for m in modules & offered().keys() if not offered()[m] & {*declared, ours}}
 
 
 def test_every_library_that_is_imported_is_declared():

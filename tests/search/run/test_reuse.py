@@ -77,12 +77,14 @@ def trials(store, ray_address, tmp_path_factory):
         return alpha == 2.0 and TrialResult.from_tune(result).student_epoch is not None
 
     run = tune.RunConfig(storage_path=str(folder / "tune"), stop=stop, verbose=0)
-    here = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}  # of `noted_trial`, for Ray's processes
-    ray.init(address=ray_address, log_to_driver=False, runtime_env=here)
+    here = sys.modules[__name__]
+    ray.cloudpickle.register_pickle_by_value(here)  # `noted_trial`: Ray's processes cannot import this file
+    ray.init(address=ray_address, log_to_driver=False)
     try:
         grid = tune.Tuner(trainable, param_space=space, tune_config=config, run_config=run).fit()
     finally:
         ray.shutdown()
+        ray.cloudpickle.unregister_pickle_by_value(here)
     results = {
         PARAMS.index(TrialConfig.from_tune(result.config).params): TrialResult.from_tune(result.metrics)
         for result in grid

@@ -6,17 +6,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import writing
 from mlflow import MlflowClient
 from processes import ROOT, environment, error_line, free_port, job, serving
 
 from search.tracking.tracker import EXPERIMENT
 
-WRITERS, TRIALS, EPOCHS = 8, 12, 20
+WRITERS, TRIALS, EPOCHS = 8, 4, 20
 PASSWORD = "a secret of 12 and more"
 AUTH = """
 [mlflow]
@@ -25,30 +25,6 @@ database_uri = sqlite:///{folder}/users.db
 admin_username = admin
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = 60
-"""
-WRITER = """
-    import sys
-    from pathlib import Path
-    from search.home import Home
-    from search.space.outcome import Outcome
-    from search.tracking.runs import run_key
-    from search.tracking.sync import tracked
-    from search.tracking.tracker import Tracker
-    from sermodels.training.epoch_report import EpochReport
-
-    name, address, trials, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    home = Home(root=Path.cwd() / name)
-    with tracked(home, name, Tracker(address, home.artifacts)) as runs:
-        runs.begin(name, name=name, kind="sweep", sweep=name)
-        for trial in range(trials):
-            params = {"alpha": float(trial)}
-            run = run_key(name, "trial", params)
-            runs.begin(run, name=str(trial), kind="trial", sweep=name, params=params, parent=name)
-            for epoch in range(1, epochs + 1):
-                metrics = {figure: epoch / 100 for figure in ("loss", "l1", "val_uar", "val_wa")}
-                runs.log(run, epochs=[EpochReport(stage="student", epoch=epoch, metrics=metrics, reused=0.0)])
-            runs.end(run, Outcome.FINISHED)
-        runs.end(name, Outcome.FINISHED)
 """
 
 
@@ -104,21 +80,13 @@ def admin(monkeypatch):
 
 
 def test_eight_sweeps_at_once_lose_nothing(server, admin, tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(WRITER)]
     names = [f"sweep{number}" for number in range(WRITERS)]
     known = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_TRACKING_")}
-    writers = [
-        subprocess.Popen(
-            [*command, name, server, str(TRIALS), str(EPOCHS)],
-            cwd=tmp_path,
-            env=environment(PYTHONPATH=str(ROOT), **known),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in names
-    ]
-    said = [writer.communicate(timeout=200)[1] for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * WRITERS, said
+    command = [sys.executable, writing.__file__, server, str(TRIALS), str(EPOCHS), *names]
+    env = environment(PYTHONPATH=str(ROOT), **known)
+    done = subprocess.run(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, timeout=200, check=False)
+    said = [(tmp_path / f"{name}.stderr").read_text() for name in names]
+    assert (done.returncode, done.stderr) == (0, ""), said
     unsent = [name for name, text in zip(names, said, strict=True) if "does not have all of it" in text]
     for name in unsent:  # the server was too slow for its patience, and nothing is lost
         assert job("sync_tracking.py", "--home", tmp_path / name, **known).returncode == 0
@@ -139,18 +107,9 @@ def test_nobody_gets_in_without_the_password(server, store, tmp_path):
     assert not (tmp_path / "home").exists()
 
 
-def test_a_password_in_the_address_works_and_is_shown_nowhere(server, tmp_path):
-    address = server.replace("://", f"://admin:{PASSWORD.replace(' ', '%20')}@")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(WRITER), "solo", address, "1", "2"],
-        cwd=tmp_path,
-        env=environment(PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+def test_a_password_in_the_address_works_and_is_shown_nowhere(server, tmp_path, capfd, caplog):
+    writing.write(tmp_path / "solo", server.replace("://", f"://admin:{PASSWORD.replace(' ', '%20')}@"), 1, 2)
+    assert (capfd.readouterr().err, caplog.text) == ("", "")
     written = [path for path in (tmp_path / "solo").rglob("*") if path.is_file()]
     assert written
     assert not [path for path in written if b"secret" in path.read_bytes()]

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import textwrap
 import threading
 
 import pytest
@@ -12,6 +13,21 @@ import pytest
 from search.tracking.records import Text
 from search.tracking.spool import Spool, SpoolClosedError, remember_tracker, remembered_tracker
 from sermodels.errors import UserError
+
+SECOND_WRITER = """
+    import sys
+    from pathlib import Path
+    from search.tracking.spool import Spool
+    from sermodels.errors import UserError
+
+    try:
+        Spool(Path(sys.argv[1]))
+    except UserError as error:
+        print(error, flush=True)
+    sys.stdin.readline()
+    Spool(Path(sys.argv[1]))
+    print("writes")
+"""
 
 
 def record(n, text=""):
@@ -79,12 +95,12 @@ def test_a_damaged_mark_costs_sending_again_at_most(tmp_path, content):
 
 
 def test_it_has_one_writer_at_a_time(tmp_path):
-    script = f"from pathlib import Path; from search.tracking.spool import Spool; Spool(Path({str(tmp_path / 's')!r}))"
+    command = [sys.executable, "-c", textwrap.dedent(SECOND_WRITER), str(tmp_path / "s")]
     with Spool(tmp_path / "s"):
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-        assert done.returncode != 0
-        assert "sweep s is running" in done.stderr
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+        other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert "sweep s is running" in other.stdout.readline()
+    assert other.communicate("it has ended\n", timeout=60) == ("writes\n", None)
+    assert other.returncode == 0
 
 
 def test_nothing_is_read_after_the_end(tmp_path):

@@ -102,7 +102,7 @@ def bare(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     packages = [f"{name}=={version(name)}" for name in ("onnxruntime", "numpy", "soundfile")]
     installed = subprocess.run(
-        [sys.executable, "-m", "pip", "--python", folder, "install", "--quiet", *packages],
+        [sys.executable, "-m", "pip", "--python", folder, "install", "--quiet", "--no-compile", *packages],
         capture_output=True,
         text=True,
     )

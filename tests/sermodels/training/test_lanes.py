@@ -6,9 +6,6 @@ instance norm and get only rounding noise for a gradient, which Adam makes into 
 L lanes, S steps, B rows of a batch, D feature size.
 """
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -23,24 +20,6 @@ KINDS = [LoopedLanes, StackedLanes]
 LANES = [(0, 3), (1, 4)]  # (fold, seed)
 SHORT = 37  # training rows of fold 1
 BATCH, LR = 12, 3e-3
-ONE_STEP = """
-import sys, torch
-from sermodels.training.batches import Batch, Order
-from sermodels.config.settings import ChainConfig
-from sermodels.training.lanes import LoopedLanes
-from sermodels.networks.factory import Builder
-from sermodels.training.losses import teacher_loss
-
-class Source:
-    def of_lane(self, lane, rows):
-        return Batch(torch.rand(1, 1, 8, 8), torch.tensor([1]), torch.ones(1), torch.empty(1, 0))
-
-config = ChainConfig(patch="8x2", dim=4, mlp=4, head_dim=2)
-lanes = LoopedLanes([Builder(config=config, image=(8, 8), classes=2)("student", 0)], [None])
-order = Order(torch.zeros(1, 1, 1, dtype=torch.int64), torch.ones(1, 1, 1))
-lanes.train_epoch(order, Source(), teacher_loss, 0.1, lambda: None)
-print(lanes.states()[0]["step"].item(), "torch._dynamo" in sys.modules)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -268,8 +247,3 @@ def test_inference_in_chunks_is_inference_at_once(config, data):
     inferred = infer(network, source, rows)
     assert not inferred.logits.requires_grad
     assert_same_outputs([inferred], [network(data.images(rows))], 1e-12)
-
-
-def test_training_does_not_import_the_compiler():
-    shown = subprocess.run([sys.executable, "-c", ONE_STEP], capture_output=True, text=True, check=True)
-    assert shown.stdout == "1.0 False\n"
