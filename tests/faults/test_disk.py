@@ -55,7 +55,7 @@ def test_building_a_store(disk, tmp_path):
     assert str(disk.path / "s.arrow") in line
     assert os.listdir(disk.path) == ["filler"]
     disk.empty()
-    done = job_here("build_store.py", *words)
+    done = job_here("build_store.py", *words, "--workers", 1)
     assert done.returncode == 0, done.stderr
     open_store(disk.path / "s.arrow").verify()
 
@@ -76,21 +76,20 @@ def test_writing_a_stage(store, disk, tmp_path):
     assert json.loads(done.stdout) == json.loads(undisturbed.stdout)
 
 
-@pytest.mark.parametrize("leaving_kb", [40, 400])
-def test_a_sweep(store, disk, new_home, ray_address, tmp_path, leaving_kb):
+def test_a_sweep(store, disk, new_home, ray_address, tmp_path):
     preset = tmp_path / "two.yaml"
     grid = {"description": "two trials", "chain": TINY, "space": {"alpha": [0, 1]}, "trials": 2, "sampler": "grid"}
     preset.write_text(yaml.safe_dump(grid))
     home = disk.path / "home"
     words = ["--store", store.path, "--preset", preset, "--name", "two", "--home", home]
-    words += ["--tracking-uri", f"sqlite:///{new_home(tmp_path)}/mlflow.db"]
-    disk.fill(leaving_kb=leaving_kb)
-    full = job("sweep.py", *words)
-    assert full.returncode == 2, full.stderr
-    assert full.stderr.splitlines()[-1].startswith("error: "), "after whatever Ray has to say"
-    disk.empty()
-    again = ["--resume", "--retry-failed"] if (home / "studies" / "two.journal").exists() else []
-    done = job_here("sweep.py", *words, *again, "--address", ray_address)
+    words += ["--tracking-uri", f"sqlite:///{new_home(tmp_path)}/mlflow.db", "--address", ray_address]
+    for leaving_kb in (40, 250):  # the spool is full, then the stages are
+        disk.fill(leaving_kb=leaving_kb)
+        full = job("sweep.py", *words, *again(home))
+        assert full.returncode == 2, full.stderr
+        assert full.stderr.splitlines()[-1].startswith("error: "), "after whatever Ray has to say"
+        disk.empty()
+    done = job_here("sweep.py", *words, *again(home))
     assert done.returncode == 0, done.stderr
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("ser-search").experiment_id])
@@ -99,3 +98,8 @@ def test_a_sweep(store, disk, new_home, ray_address, tmp_path, leaving_kb):
         ("trial", "FINISHED"),
         ("trial", "FINISHED"),
     ]
+
+
+def again(home):
+    """What the words of a sweep need if it has begun."""
+    return ["--resume", "--retry-failed"] if (home / "studies" / "two.journal").exists() else []

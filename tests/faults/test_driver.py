@@ -17,6 +17,7 @@ from here import job_here
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from processes import started, wait_for
+from ray.cluster_utils import Cluster
 from safetensors.torch import load_file
 
 from search.scheduling.ledger import open_study
@@ -27,7 +28,7 @@ from sermodels.training.training_log import read_all
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 
 KILLS = int(os.environ.get("KILLS", "4"))
-EPOCHS = {"teacher": 200, "match": 100, "student": 100}
+EPOCHS = {"teacher": 60, "match": 30, "student": 45}
 GRID = {
     "description": "six trials of two lanes, two teachers",
     "chain": merged(TINY, {"seeds": [0, 1], **{f"{stage}.epochs": n for stage, n in EPOCHS.items()}}),
@@ -37,6 +38,7 @@ GRID = {
 }
 DISTINCT = {"teacher": 2, "match": 2, "student": 6}
 NAME, SLOTS = "killed", 2
+MOST_S = 0.4  # to a random kill, from the first epoch after a start: ten of them fit into the sweep
 
 
 @dataclass
@@ -48,10 +50,10 @@ class Victim:
     kills: int = 0
     recovery_s: list[float] = field(default_factory=list)  # from a start to the first epoch after it
 
-    def run_until(self, moment):
+    def run_until(self, moment, *where):
         """Start the driver, kill it at a moment; False if the sweep ended before."""
         earlier, began = self.processes(), time.monotonic()
-        with started("sweep.py", *self.words, "--resume") as process:
+        with started("sweep.py", *self.words, "--resume", *where) as process:
             try:
                 wait_for(lambda: self.processes() - earlier, process)  # those of a killed driver live a little longer
             except AssertionError:
@@ -74,7 +76,7 @@ class Victim:
 
 def at_random(draw):
     def moment(process):
-        end = time.monotonic() + draw.uniform(0, 3)
+        end = time.monotonic() + draw.uniform(0, MOST_S)
         while time.monotonic() < end:
             if process.poll() is not None:
                 return False
@@ -88,7 +90,7 @@ def within(victim, stage):
     """In the middle of a stage of some trial."""
 
     def moment(process):
-        wait_for(lambda: victim.entries()[-1].stage == stage, process)
+        wait_for(lambda: stage in {entry.stage for entry in victim.entries()[-SLOTS:]}, process)
         return True
 
     return moment
@@ -123,29 +125,40 @@ def swept(folder, store):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(store, new_home, ray_address, tmp_path_factory):
+def shared():
+    """Words that lead a sweep to a Ray of SLOTS cores, which outlives its drivers."""
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": SLOTS, "include_dashboard": False})
+    yield "--address", nodes.address
+    nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(store, new_home, shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     new_home(folder / "home")
-    done = job_here("sweep.py", *swept(folder, store), "--address", ray_address)
+    done = job_here("sweep.py", *swept(folder, store), *shared)
     assert done.returncode == 0, done.stderr
     return folder / "home"
 
 
 @pytest.fixture(scope="module")
-def victim(store, new_home, ray_address, tmp_path_factory):
-    """A sweep that was killed at every forced moment and at KILLS random ones, and then ended."""
+def victim(store, new_home, shared, tmp_path_factory):
+    """A sweep that was killed at every forced moment and at KILLS random ones, and then ended.
+
+    Two of the drivers had a Ray of their own, which dies with its driver; the others shared one that lives on.
+    """
     folder = tmp_path_factory.mktemp("victim")
     victim = Victim(words=swept(folder, store), home=new_home(folder / "home"))
     draw = random.Random(0)
     with started("sweep.py", *victim.words) as process:
-        wait_for(lambda: len(victim.entries()) > 3, process)
+        wait_for(lambda: len(victim.entries()) > 3 and len(victim.processes()) == SLOTS, process)
         os.kill(process.pid, signal.SIGKILL)
     victim.kills += 1
     forced = [*(within(victim, stage) for stage in STAGES), between_file_and_ledger(victim)]
     moments = [moment for one in forced for moment in (one, at_random(draw))][: len(forced) + KILLS]
     moments += [at_random(draw) for _ in range(len(forced) + KILLS - len(moments))]
-    victim.survived = [victim.run_until(moment) for moment in moments]
-    done = job_here("sweep.py", *victim.words, "--resume", "--address", ray_address)
+    victim.survived = [victim.run_until(moment, *(() if moment is forced[-1] else shared)) for moment in moments]
+    done = job_here("sweep.py", *victim.words, "--resume", *shared)
     assert done.returncode == 0, done.stderr
     return victim
 

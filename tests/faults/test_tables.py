@@ -23,7 +23,7 @@ def epochs(home):
 def test_a_killed_process_and_a_killed_run_cost_the_epochs_under_way(ray_address, tmp_path):
     store, home, out = tmp_path / "s.arrow", tmp_path / "home", tmp_path / "out"
     built = job_here("build_store.py", "--corpus", "synthetic", "--root", tmp_path / "corpus", "--out", store,
-                "speakers=4", "clips_per_emotion=1")  # fmt: skip
+                "speakers=4", "clips_per_emotion=1", "--width", 32, "--workers", 1)  # fmt: skip
     assert built.returncode == 0, built.stderr
     words = ["paper.py", "--store", store, "--home", home, "--out", out, "--size", "reduced", "--table", "2"]
     words += ["--systems", "student", "septr-16", "--folds", "0", "1"]

@@ -1,5 +1,7 @@
 """Trials that go wrong, each in its own way, in one sweep: each failed with its reason, the others are as if alone."""
 
+import os
+
 import pytest
 import yaml
 from conftest import TINY
@@ -18,8 +20,7 @@ SOUND = {"dim": 16, "mlp": 16, "patch": "32x4", "teacher.batch": 16, "alpha": 1.
 CASES = {
     "diverges": SOUND | {"alpha": 1e39},
     "out of memory": SOUND | {"mlp": 10**13},
-    "hangs": SOUND
-    | {"dim": 1024, "mlp": 4096, "patch": "1x1", "teacher.batch": 112},  # a step takes longer than hang_s
+    "hangs": SOUND | {"dim": 32},
     "raises": SOUND | {"alpha": 3.0},
     "sound": SOUND,
     "sound too": SOUND | {"alpha": 2.0},
@@ -35,10 +36,17 @@ PRESET = {
 
 
 def in_the_way(store, preset, stages):
-    """A file where a trial will want to make the folder of its student."""
-    config = configure(load(str(preset)).chain, CASES["raises"])
-    (stages / "student").mkdir(parents=True)
-    (stages / "student" / stages_of(config, store.fingerprint)["student"][0].key).touch()
+    """A file where a trial will want to make the folder of its student, and one whose reader waits for ever."""
+    chain = load(str(preset)).chain
+    student, teacher = (
+        stages_of(configure(chain, CASES[case]), store.fingerprint)[stage][0]
+        for case, stage in (("raises", "student"), ("hangs", "teacher"))
+    )
+    for stage in (student, teacher):
+        (stages / stage.name).mkdir(parents=True)
+    (stages / "student" / student.key).touch()
+    (stages / "teacher" / teacher.key).mkdir()
+    os.mkfifo(stages / "teacher" / teacher.key / f"features-{teacher.epochs:04}.safetensors")  # as on a dead server
 
 
 @pytest.fixture(scope="module")
