@@ -44,7 +44,7 @@ def cluster():
     folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets lie in it
     env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     flags = [f"--{name}={port}" for name, port in ports.items()]
-    command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={folder}", *flags]
+    command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=1", f"--temp-dir={folder}", *flags]
     address = f"http://127.0.0.1:{ports['dashboard-port']}"
     with serving(command, env, f"{address}/api/version", alive=401):
         yield env | {"RAY_API_SERVER_ADDRESS": address, "RAY_TMPDIR": folder}
@@ -100,7 +100,7 @@ def test_it_went_on_by_itself_when_its_driver_was_killed(submitted):
     counts = Counter((entry.key, entry.epoch) for entry in entries)
     assert len(counts) == 2 * (TEACHER + 2 + 2)
     assert sum(counts.values()) <= len(counts) + 2, "the epochs under way"
-    assert len({entry.pid for entry in entries}) >= 3, "the killed driver's two processes, and later ones"
+    assert len({entry.pid for entry in entries}) >= 2, "the killed driver's process, and a later one"
 
 
 def test_nobody_gets_in_without_the_token(cluster):

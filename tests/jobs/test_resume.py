@@ -92,7 +92,7 @@ def whole(tmp_path_factory, home_at):
 def killed(tmp_path_factory, home_at):
     """A home whose sweep was killed in a teacher stage, and then told to go on; with what it said."""
     home = home_at(tmp_path_factory.mktemp("killed"))
-    with started("sweep.py", *home.words(GRID, "four")) as process:
+    with started("sweep.py", *home.words(GRID, "four", "--address", home.ray_address)) as process:
         wait_for(lambda: len(read_all(home.root / "stages")) > 20, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait(10)

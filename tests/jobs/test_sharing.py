@@ -69,13 +69,21 @@ def pair(store, long_teacher, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sweeps(store, tmp_path_factory):
-    """The home on which two sweeps, started together, searched the same space."""
+def sweeps(store, new_home, ray_address, tmp_path_factory):
+    """The home on which two sweeps, started together on a Ray each, searched the same space."""
     folder = tmp_path_factory.mktemp("sweeps")
-    words = ["--store", store.path, "--preset", written(folder, TWELVE), "--home", folder / "home"]
-    with started("sweep.py", *words, "--name", "one") as one, started("sweep.py", *words, "--name", "two") as two:
-        assert (one.wait(240), two.wait(240)) == (0, 0)
-    return folder / "home"
+    home = new_home(folder / "home")
+    words = ["sweep.py", "--store", store.path, "--preset", written(folder, TWELVE), "--home", home]
+    other = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        with (
+            started(*words, "--name", "one", "--address", ray_address) as one,
+            started(*words, "--name", "two", "--address", other.address) as two,
+        ):
+            assert (one.wait(240), two.wait(240)) == (0, 0)
+    finally:
+        other.shutdown()
+    return home
 
 
 def test_two_processes_started_together_train_a_teacher_once(pair):
