@@ -23,7 +23,9 @@ setup: .venv/installed  ## Make .venv and install the project in it.
 	@echo 'installing into .venv: about 6 GB, some minutes'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
-	@# On all cores, which pip does not; now, for where nothing is cached later. Templates of packages are no Python: their errors count nothing.
+	@# pip compiles on one core. Left to the first import, it is repeated by each process where PYTHONDONTWRITEBYTECODE is set.
+	@# Some packages hold templates that do not compile: ignored.
+	@echo 'compiling: about a minute'
 	@$(BIN)/python -m compileall -q -j 0 .venv/lib jobs search sermodels tests > /dev/null || true
 	touch $@
 

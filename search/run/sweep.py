@@ -22,7 +22,7 @@ from search.run.pruning import SCORE, scheduler
 from search.run.resume import Beginning, Mode, begin, exists, put_aside, require_mode
 from search.run.sweep_log import begin_run
 from search.run.trial import run_trial
-from search.run.winner import Params, crown
+from search.run.winner import crown
 from search.scheduling.ledger import open_study
 from search.scheduling.searcher import StudySearcher
 from search.space.outcome import Outcome
@@ -41,7 +41,7 @@ class SweepResult:
     """What a sweep found."""
 
     key: str  # of its run
-    params: Params  # the winner's
+    params: Mapping[str, Any]  # the winner's: dotted keys of ChainConfig → values
     metrics: Mapping[str, Any]  # of its bundle: validation, selection, test
     seconds: float
     trained_seconds: float  # that the finished trials spent on epochs

@@ -15,7 +15,7 @@ from sermodels.provenance import provenance
 
 
 def begin_run(plan: Plan, name: str, runs: Runs, run: str) -> None:
-    """Begin the run of a sweep, or go on with it, and log what is planned.
+    """Begin or resume the run of a sweep, and log what is planned.
 
     Args:
         plan: of the sweep.

@@ -15,10 +15,8 @@ from search.space.space import Space, configure
 from search.tracking.runs import WINNER_NAME, Runs, run_key
 from sermodels.errors import UserError
 
-Params = Mapping[str, Any]  # dotted keys of ChainConfig → values
 
-
-def crown(plan: Plan, name: str, home: Home, runs: Runs, run: str) -> tuple[Params, Mapping[str, Any]]:
+def crown(plan: Plan, name: str, home: Home, runs: Runs, run: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Choose the winner of a sweep, bundle and log it. Reads the test side.
 
     Args:

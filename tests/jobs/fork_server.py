@@ -34,7 +34,9 @@ def serve() -> list[str] | None:
                 pids[os.pidfd_open(pid)] = pid
                 print(json.dumps({"began": pid}), file=answers)
             else:
-                os.closerange(3, 4 + max([answers.fileno(), *pids]))
+                answers.close()
+                for descriptor in pids:
+                    os.close(descriptor)
                 return _settle(json.loads(line))
 
 

@@ -2,8 +2,8 @@
 
 import json
 import os
-from contextlib import contextmanager
-from pathlib import Path
+import runpy
+import sys
 from subprocess import CalledProcessError
 
 import pytest
@@ -18,26 +18,26 @@ def spans(*pairs):
 
 
 @pytest.fixture
-def on_a_shared_ray(ray_address):
-    """A block in which a sweep of this process takes the tests' Ray, which has one core, for one of its own."""
+def run_here(ray_address, monkeypatch):
+    """Does what run_python does, but in this process and on the tests' Ray, which has one core."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
 
-    @contextmanager
-    def block():
+    def run(_title, flag, module, *words):
+        assert flag == "-m"
         with pytest.MonkeyPatch.context() as changed:
             changed.setenv("RAY_ADDRESS", ray_address)
-            changed.setattr(os, "sched_getaffinity", lambda _: {0})
-            yield
+            changed.setattr(sys, "argv", [module, *map(str, words)])
+            runpy.run_module(module, run_name="__main__")
 
-    return block
+    return run
 
 
-def test_overhead_of_a_short_sweep_is_made_up_of_its_parts(tmp_path, new_home, on_a_shared_ray, monkeypatch):
+def test_overhead_of_a_short_sweep_is_made_up_of_its_parts(tmp_path, new_home, run_here, monkeypatch):
     from jobs.benchmarks import overhead
 
     new_home(tmp_path / "home")
-    monkeypatch.setattr(overhead, "run_python", lambda *words: overhead.main(*map(Path, words[3:])))
-    with on_a_shared_ray():
-        result = overhead.measure(tmp_path, trials=4, emodb_rows=280)
+    monkeypatch.setattr(overhead, "run_python", run_here)
+    result = overhead.measure(tmp_path, trials=4, emodb_rows=280)
     parts, (share,) = result.parts, result.further
     assert result.value * parts["trials_counted"] == pytest.approx(
         parts["slots"] * parts["wall_counted_s"] - parts["trained_counted_s"]
@@ -77,11 +77,8 @@ def test_scale_measures_every_size_and_names_the_largest_exponent(tmp_path, monk
     assert len(parts["open_s"]) == len(parts["batch_s"]) == len(parts["open_private_mb"]) == 2
 
 
-def test_a_sweep_of_instant_trials_goes_through_tune_journal_and_tracking(tmp_path, new_home, on_a_shared_ray):
-    from jobs.benchmarks import scale
-
-    with on_a_shared_ray():
-        scale.main(new_home(tmp_path), "tpe", 3)
+def test_a_sweep_of_instant_trials_goes_through_tune_journal_and_tracking(tmp_path, new_home, run_here):
+    run_here("3 instant trials", "-m", "jobs.benchmarks.scale", new_home(tmp_path), "tpe", 3)
     study = open_study(tmp_path / "studies" / "scale.journal", "scale")
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
     found = json.loads((tmp_path / "figures.json").read_text())  # written only if MLflow has all three
@@ -93,8 +90,8 @@ def test_a_process_of_its_own_knows_nothing_of_the_users_servers_and_its_failure
 
     for name in ("RAY_ADDRESS", "SER_HOME", "MLFLOW_TRACKING_URI"):
         monkeypatch.setenv(name, "elsewhere")
-    told = "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(str('elsewhere' in os.environ.values()))"
-    run_python("a title", "-c", told, tmp_path / "found")
+    program = "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(str('elsewhere' in os.environ.values()))"
+    run_python("a title", "-c", program, tmp_path / "found")
     assert (tmp_path / "found").read_text() == "False"
     with pytest.raises(CalledProcessError):
         run_python("a title", "-c", "import nothing_of_this_name")

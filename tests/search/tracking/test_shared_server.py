@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import writing
 from mlflow import MlflowClient
-from processes import ROOT, environment, error_line, free_port, job, serving
+from processes import environment, error_line, forks, free_port, job, serving
 
 from search.tracking.tracker import EXPERIMENT
 
@@ -82,11 +82,13 @@ def admin(monkeypatch):
 def test_eight_sweeps_at_once_lose_nothing(server, admin, tmp_path):
     names = [f"sweep{number}" for number in range(WRITERS)]
     known = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_TRACKING_")}
-    command = [sys.executable, writing.__file__, server, str(TRIALS), str(EPOCHS), *names]
-    env = environment(PYTHONPATH=str(ROOT), **known)
-    done = subprocess.run(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, timeout=200, check=False)
-    said = [(tmp_path / f"{name}.stderr").read_text() for name in names]
-    assert (done.returncode, done.stderr) == (0, ""), said
+    texts, writers = [tmp_path / f"{name}.stderr" for name in names], []
+    for name, text in zip(names, texts, strict=True):
+        argv = [writing.__file__, str(tmp_path / name), server, str(TRIALS), str(EPOCHS)]
+        writers.append(forks().start(argv, environment(**known), text, text))
+    codes = [writer.wait(200) for writer in writers]
+    said = [text.read_text() for text in texts]
+    assert codes == [0] * WRITERS, said
     unsent = [name for name, text in zip(names, said, strict=True) if "does not have all of it" in text]
     for name in unsent:  # the server was too slow for its patience, and nothing is lost
         assert job("sync_tracking.py", "--home", tmp_path / name, **known).returncode == 0

@@ -1,11 +1,5 @@
-"""Writes sweeps to a tracker, as drivers do: `python writing.py ADDRESS TRIALS EPOCHS NAME...`, a process a sweep.
+"""Write a sweep to a tracker, as a driver does: `writing.py HOME ADDRESS TRIALS EPOCHS`; its name is the home's."""
 
-The processes are forked of one that has the modules, which take seconds to import. What each says on standard error is
-in NAME.stderr.
-"""
-
-import gc
-import os
 import sys
 from pathlib import Path
 
@@ -34,12 +28,4 @@ def write(home: Path, address: str, trials: int, epochs: int) -> None:
 
 
 if __name__ == "__main__":
-    address, trials, epochs, *names = sys.argv[1:]
-    gc.freeze()  # or each fork looks through all that is imported
-    for name in names:  # noqa: B007  # used in the fork
-        if os.fork() == 0:
-            break
-    else:
-        sys.exit(sum(os.wait()[1] != 0 for _ in names))
-    os.dup2(os.open(f"{name}.stderr", os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
-    write(Path.cwd() / name, address, int(trials), int(epochs))
+    write(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
