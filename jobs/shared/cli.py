@@ -75,5 +75,5 @@ def words(options: Iterable[str]) -> dict[str, int | str]:
         key, equals, text = word.partition("=")
         if not key or not equals:
             raise UserError(f"command line: {word!r} is not of the form key=value")
-        result[key] = int(text) if text.isdecimal() else text
+        result[key] = int(text) if text.removeprefix("-").isdecimal() else text
     return result

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import pytest
 from tyro.conf import Positional
 
+from jobs.shared.cli import words as options
 from jobs.shared.parsing import Alone, parse
 from sermodels.errors import UserError
 
@@ -67,3 +68,10 @@ def test_help_ends_with_code_0(capsys):
     with pytest.raises(SystemExit, match="0"):
         parsed("--help")
     assert "A job." in capsys.readouterr().out
+
+
+def test_options_that_are_whole_numbers_are_numbers():
+    given = ("seed=-1", "speakers=12", "speaker_regex=[^/]+", "scale=2.5", "sign=-")
+    assert options(given) == {"seed": -1, "speakers": 12, "speaker_regex": "[^/]+", "scale": "2.5", "sign": "-"}
+    with pytest.raises(UserError, match="'seed' is not of the form key=value"):
+        options(["seed"])
